@@ -1,0 +1,127 @@
+// Package reason names why something was refused or ended.
+//
+// The same code is shown to the person who was refused, printed by `lanyard explain` and `lanyard doctor`,
+// drawn in the dashboard and written to the audit log, so that one word can be searched for everywhere.
+package reason
+
+import "fmt"
+
+// Code is a stable, lower-case, hyphenated word. Codes are part of the wire format: never rename one.
+type Code string
+
+// Refusals of a login or a session.
+const (
+	OK Code = "ok"
+
+	// The certificate and its token (shown before possession of the key is proven).
+	TokenMissing   Code = "token-missing"   // not a certificate of ours
+	TokenMalformed Code = "token-malformed" // cannot be parsed, or breaks a rule of form
+	TokenExpired   Code = "token-expired"   // exp, or older than the rule's max_token_age
+	LoginExpired   Code = "login-expired"   // the bound token is older than the login's lifetime
+	ClockSkew      Code = "clock-skew"      // not yet valid: one of the clocks is wrong
+	Issuer         Code = "issuer"          // not an issuer this machine trusts
+	Audience       Code = "audience"        // not made for Lanyard
+	Signature      Code = "signature"       // no published key of the issuer verifies it
+	KeyMismatch    Code = "key-mismatch"    // the token was not made for this SSH key
+	Revoked        Code = "revoked"         // logged out, or "sign out this machine"
+
+	// The decision (shown after possession is proven).
+	Blocked     Code = "blocked"       // the person was blocked
+	NoRule      Code = "no-rule"       // no rule lets this person onto this machine
+	LocalUser   Code = "local-user"    // a rule does, but not as this account
+	NoAccount   Code = "no-account"    // the account does not exist or may not log in here
+	Privileged  Code = "privileged"    // root or an administrator, which the rule does not name
+	OwnDevice   Code = "own-device"    // the rule wants a machine that belongs to the person
+	MFA         Code = "mfa"           // the rule wants a stronger sign-in (amr, acr)
+	MapStale    Code = "map-stale"     // no word from the management server for longer than max_map_age
+	AuditFull   Code = "audit-full"    // the audit spool has no room left
+	Capability  Code = "capability"    // the rule does not grant this (shell, exec, sftp, forwarding, ...)
+	Destination Code = "destination"   // the rule does not grant this forward destination
+	NotDirect   Code = "not-direct"    // the connection did not come through the tunnel
+	TooMany     Code = "too-many"      // too many attempts, sessions or connections
+	Disabled    Code = "disabled"      // SSH is switched off on this machine
+	Limits      Code = "limits"        // the machine's own limits.yaml forbids it
+	NotLoggedIn Code = "not-logged-in" // nobody is signed in here
+	Unreachable Code = "unreachable"   // the machine or the server does not answer
+	Internal    Code = "internal"      // a fault of ours; the log has more
+
+	// Ends of sessions that had been allowed.
+	Logout     Code = "logout"
+	PolicyGone Code = "policy-changed"
+	Idle       Code = "idle"
+	MaxTime    Code = "max-time"
+	EndedHere  Code = "ended-by-owner" // from the tray or by the machine's administrator
+	Shutdown   Code = "shutdown"
+)
+
+// Sentences say what happened and what to do next. Every code above has one.
+var sentences = map[Code]string{
+	OK:             "Access is allowed.",
+	TokenMissing:   "This server accepts Lanyard sign-ins only; run 'lanyard login' and try again.",
+	TokenMalformed: "The sign-in could not be read; run 'lanyard login' and try again.",
+	TokenExpired:   "Your sign-in is too old for this machine; run 'lanyard login'.",
+	LoginExpired:   "Your daily sign-in has ended; run 'lanyard login'.",
+	ClockSkew:      "The clocks of this machine and the identity provider differ too much; set the clock and try again.",
+	Issuer:         "Your identity provider is not trusted by this machine; ask your administrator.",
+	Audience:       "The sign-in was made for another program; run 'lanyard login'.",
+	Signature:      "The sign-in could not be verified; run 'lanyard login' and try again.",
+	KeyMismatch:    "The sign-in belongs to another key; run 'lanyard login'.",
+	Revoked:        "This sign-in was ended; run 'lanyard login'.",
+	Blocked:        "Your access was blocked; ask your administrator.",
+	NoRule:         "No policy gives you access to this machine; ask your administrator.",
+	LocalUser:      "Your access does not include this account; 'lanyard explain' shows which accounts you may use.",
+	NoAccount:      "This account does not exist on the machine or may not log in.",
+	Privileged:     "This account is an administrator's and no policy names it for you; ask your administrator.",
+	OwnDevice:      "This machine admits you from your own devices only.",
+	MFA:            "This machine wants a stronger sign-in; run 'lanyard login' and use a second factor.",
+	MapStale:       "The machine has not heard from its management server for too long; ask your administrator.",
+	AuditFull:      "The machine's audit log is full; ask your administrator.",
+	Capability:     "Your access does not include this.",
+	Destination:    "Your access does not include this forwarding destination.",
+	NotDirect:      "This port serves connections through the tunnel only.",
+	TooMany:        "Too many attempts; wait a moment and try again.",
+	Disabled:       "SSH is switched off on this machine; its administrator can run 'lanyard up --allow-ssh'.",
+	Limits:         "The machine's own limits forbid this; ask its administrator.",
+	NotLoggedIn:    "You are not signed in; run 'lanyard login'.",
+	Unreachable:    "No answer; check the network and run 'lanyard doctor'.",
+	Internal:       "Something went wrong on the machine; its log has more.",
+	Logout:         "You signed out.",
+	PolicyGone:     "A policy change ended your access.",
+	Idle:           "The session was idle for too long.",
+	MaxTime:        "The session reached its longest allowed time.",
+	EndedHere:      "The session was ended on the machine.",
+	Shutdown:       "The machine's Lanyard service is stopping.",
+}
+
+// Sentence returns one sentence for a person: what happened and what to do next.
+func (c Code) Sentence() string {
+	if s, ok := sentences[c]; ok {
+		return s
+	}
+	return "Refused."
+}
+
+// Known reports whether c is one of the codes above.
+func (c Code) Known() bool { _, ok := sentences[c]; return ok }
+
+// Line is the one line a person sees: "Lanyard: <sentence> [<code>]".
+func (c Code) Line() string { return fmt.Sprintf("Lanyard: %s [%s]", c.Sentence(), c) }
+
+// Error is an error that carries a code. Detail is for logs and audit, never for the person who was refused
+// before possession of a key was proven.
+type Error struct {
+	Code   Code
+	Detail string
+}
+
+func (e *Error) Error() string {
+	if e.Detail == "" {
+		return string(e.Code)
+	}
+	return string(e.Code) + ": " + e.Detail
+}
+
+// Errorf makes an *Error with a formatted detail.
+func Errorf(c Code, format string, args ...any) error {
+	return &Error{Code: c, Detail: fmt.Sprintf(format, args...)}
+}
