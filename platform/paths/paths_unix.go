@@ -1,0 +1,28 @@
+//go:build unix
+
+package paths
+
+import (
+	"os"
+	"path/filepath"
+)
+
+func privileged() bool { return os.Geteuid() == 0 }
+
+// userState follows the XDG base directory specification.
+func userState() string {
+	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
+		return filepath.Join(d, "lanyard")
+	}
+	return filepath.Join(Home(), ".local", "state", "lanyard")
+}
+
+// userRun is $XDG_RUNTIME_DIR/lanyard, or the state folder where no session gives one.
+func userRun(state string) string {
+	if d := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(d) {
+		return filepath.Join(d, "lanyard")
+	}
+	return state
+}
+
+func socket(run, profile string, _ bool) string { return filepath.Join(run, profile+".sock") }
