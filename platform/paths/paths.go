@@ -58,6 +58,17 @@ func User(profile string) Paths {
 	return layout(profile, false, state, userRun(state))
 }
 
+// Find returns the places of the service that this user talks to: their own, if they run one, else the machine's.
+func Find(profile string) Paths {
+	if privileged() {
+		return System(profile)
+	}
+	if own := User(profile); running(own) {
+		return own
+	}
+	return System(profile)
+}
+
 func layout(profile string, system bool, state, run string) Paths {
 	moved := false
 	if d := os.Getenv("LANYARD_STATE_DIR"); d != "" {

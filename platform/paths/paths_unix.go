@@ -26,3 +26,9 @@ func userRun(state string) string {
 }
 
 func socket(run, profile string, _ bool) string { return filepath.Join(run, profile+".sock") }
+
+// running reports whether a service of p was started and not tidied up.
+func running(p Paths) bool {
+	fi, err := os.Lstat(p.Socket)
+	return err == nil && fi.Mode()&os.ModeSocket != 0 && owned(fi)
+}

@@ -40,3 +40,9 @@ func socket(run, profile string, system bool) string {
 	sum := sha256.Sum256([]byte(run))
 	return `\\.\pipe\lanyard-` + profile + "-" + hex.EncodeToString(sum[:8])
 }
+
+// running goes by the state file: to look at a pipe's name would use up one of its instances.
+func running(p Paths) bool {
+	_, err := os.Lstat(p.StateFile)
+	return err == nil
+}
