@@ -1,0 +1,3 @@
+package accounts
+
+const firstPerson = 1000 // pw.conf(5), minuid

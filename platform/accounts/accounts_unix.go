@@ -1,0 +1,148 @@
+//go:build unix
+
+package accounts
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func sameName(a, b string) bool { return a == b }
+
+// database is where the account files lie; "/etc" but in tests.
+type database struct{ etc string }
+
+func lookup(name string) (Account, error) { return database{"/etc"}.lookup(name) }
+
+// lookup asks the files first and other sources (LDAP, SSSD, systemd) through the system's own tools, as a
+// program without cgo cannot load name service modules.
+func (d database) lookup(name string) (Account, error) {
+	a, found, err := d.passwd(name)
+	if err != nil {
+		return Account{}, err
+	}
+	if found && !d.foreignGroups() {
+		a.Groups, err = d.groups(name, a.Gid)
+	} else {
+		if !found {
+			if a, err = other(name); err != nil {
+				return Account{}, err
+			}
+		}
+		a.Groups, err = groupsOf(name, a.Gid)
+	}
+	if err != nil {
+		return Account{}, fmt.Errorf("read the groups of %s: %w", name, err)
+	}
+	a.Privileged = a.Uid == 0
+	a.System = a.Uid < d.firstPerson() || a.Uid == 65534
+	a.NoLogin = noLogin(a.Shell)
+	a.Locked = a.Locked || d.expired(name, time.Now())
+	return a, nil
+}
+
+func (d database) passwd(name string) (Account, bool, error) {
+	b, err := os.ReadFile(filepath.Join(d.etc, "passwd"))
+	if err != nil {
+		return Account{}, false, fmt.Errorf("read the accounts of this machine: %w", err)
+	}
+	for line := range bytes.Lines(b) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok && len(rest) > 0 && rest[0] == ':' {
+			a, err := parsePasswd(strings.TrimRight(string(line), "\r\n"))
+			return a, err == nil, err
+		}
+	}
+	return Account{}, false, nil
+}
+
+// parsePasswd reads a line of passwd(5).
+func parsePasswd(line string) (Account, error) {
+	f := strings.Split(line, ":")
+	if len(f) == 10 { // FreeBSD's and macOS's master.passwd: class, change and expire stand before gecos
+		f = slices.Delete(f, 4, 7)
+	}
+	if len(f) != 7 {
+		return Account{}, fmt.Errorf("the account line of %q has %d fields, not 7", f[0], len(f))
+	}
+	uid, err1 := strconv.ParseUint(f[2], 10, 32)
+	gid, err2 := strconv.ParseUint(f[3], 10, 32)
+	// (uid_t)-1 means "leave it as it is" to setuid's relatives.
+	if err1 != nil || err2 != nil || uint32(uid) == ^uint32(0) || uint32(gid) == ^uint32(0) {
+		return Account{}, fmt.Errorf("the account line of %q has no valid numbers", f[0])
+	}
+	a := Account{Name: f[0], UID: strconv.FormatUint(uid, 10), Uid: uint32(uid), Gid: uint32(gid), Home: f[5], Shell: f[6]}
+	a.Locked = strings.HasPrefix(f[1], "*LOCKED*") // pw(8) lock
+	if a.Home == "" {
+		a.Home = "/"
+	}
+	if a.Shell == "" {
+		a.Shell = "/bin/sh" // passwd(5)
+	}
+	return a, nil
+}
+
+// groups reads the supplementary groups of name from group(5).
+func (d database) groups(name string, gid uint32) ([]uint32, error) {
+	gs := []uint32{gid}
+	b, err := os.ReadFile(filepath.Join(d.etc, "group"))
+	if err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(b) {
+		if !bytes.Contains(line, []byte(name)) {
+			continue
+		}
+		f := strings.Split(strings.TrimRight(string(line), "\r\n"), ":")
+		if len(f) != 4 || !slices.Contains(strings.Split(f[3], ","), name) {
+			continue
+		}
+		if g, err := strconv.ParseUint(f[2], 10, 32); err == nil && !slices.Contains(gs, uint32(g)) {
+			gs = append(gs, uint32(g))
+		}
+	}
+	return gs, nil
+}
+
+func noLogin(shell string) bool {
+	switch filepath.Base(shell) {
+	case "nologin", "false":
+		return true
+	}
+	st, err := os.Stat(shell)
+	return err != nil && !os.IsPermission(err) || err == nil && (st.IsDir() || st.Mode()&0o111 == 0)
+}
+
+// expired reports whether shadow(5) says that the account has expired. A locked password is no reason to
+// refuse: passwords are not used here, and useradd leaves every new account with one.
+func (d database) expired(name string, now time.Time) bool {
+	b, err := os.ReadFile(filepath.Join(d.etc, "shadow"))
+	if err != nil {
+		return false // not root, or no such file: the system's own tools know no more
+	}
+	for line := range bytes.Lines(b) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok && len(rest) > 0 && rest[0] == ':' {
+			f := strings.Split(strings.TrimRight(string(line), "\r\n"), ":")
+			if len(f) < 8 || f[7] == "" {
+				return false
+			}
+			days, err := strconv.ParseInt(f[7], 10, 64)
+			return err == nil && days >= 0 && now.Unix() >= days*24*60*60
+		}
+	}
+	return false
+}
+
+func readLines(path string) ([]string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return strings.Split(string(b), "\n"), nil
+}

@@ -1,0 +1,117 @@
+// Package sshd is Lanyard's SSH server, as a library.
+//
+// It knows neither the tunnel nor HTTP: the daemon hands it listeners, a function that says which peer a
+// connection comes from, the network map in force, and a sink for audit events. Everyone who connects proves who
+// they are with a key-bound ID token (sshd/token); what they may do is mgmt/policy's decision, asked at login,
+// at every new channel and whenever the map changes. What is no longer allowed ends at once, with all its
+// processes and with the reason on the person's screen.
+//
+//	Serve ── accept ── handshake and authentication (auth.go) ── connection (conn.go) ─┬─ sshd/session: shell, exec, PTY
+//	                                                                                  ├─ sshd/sftp: file transfer
+//	                                                                                  └─ sshd/forward: -L
+package sshd
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/platform/accounts"
+	"lanyard/sshd/token"
+)
+
+// State is what is in force: the daemon makes a new one for each map and never changes it afterwards.
+type State struct {
+	Trust   *token.Trust
+	Map     *api.Map
+	Enabled bool // SSH is switched on on this machine
+}
+
+// Limits bound what strangers can make the server do. Zero values mean the defaults.
+type Limits struct {
+	LoginGrace time.Duration // from accept to authentication; default 30 s
+	AuthTries  int           // per connection; default 6
+	// Pending connections that have not authenticated, per source peer and altogether; default 32 and 256.
+	PendingPerSource, Pending int
+	Channels                  int // open at a time, per connection; default 256
+	// Tick is how often time limits (idle, longest session, login lifetime, age of the map) are looked at; default 1 s.
+	Tick time.Duration
+}
+
+// Config is what a Server needs. HostKeys, Source, State, Audit and Helper must be set.
+type Config struct {
+	HostKeys []ssh.Signer
+	// Self is this machine's peer id.
+	Self func() string
+	// Source says which peer a connection comes from, by its overlay address and port. False: it did not come
+	// through the tunnel and is closed at once.
+	Source func(remote netip.AddrPort) (api.Peer, bool)
+	// State returns what is in force now. Before the first map it returns nil or a State without Map.
+	State func() *State
+	// Accounts resolves an account; nil: accounts.Lookup.
+	Accounts func(name string) (accounts.Account, error)
+	// Audit records an event. An error of code audit-full refuses new sessions.
+	Audit func(audit.Event) error
+	// Helper is the argv prefix of this program's session helper, as in {"/usr/bin/lanyard", "openssh"}. File
+	// transfer runs as the target user in a process of "Helper... session-sftp", see HelperMain.
+	Helper []string
+	Log    *slog.Logger
+	Now    func() time.Time // nil: time.Now
+	Limits Limits
+}
+
+// SessionInfo describes an authenticated connection.
+type SessionInfo struct {
+	ID         string
+	Source     api.Peer
+	SourceAddr netip.AddrPort
+	Ref        api.UserRef
+	User       string // for people: email, name or subject
+	LocalUser  string
+	Rule       string // id
+	RuleName   string
+	Since      time.Time
+	LastActive time.Time
+	Channels   []string // "shell", "exec", "sftp", "forward-local"
+}
+
+func (c *Config) fill() error {
+	switch {
+	case len(c.HostKeys) == 0:
+		return errors.New("the SSH server has no host key")
+	case c.Source == nil, c.State == nil, c.Audit == nil, c.Self == nil:
+		return errors.New("the SSH server needs Source, State, Audit and Self")
+	case len(c.Helper) == 0:
+		return errors.New("the SSH server does not know its session helper")
+	}
+	if c.Accounts == nil {
+		c.Accounts = accounts.Lookup
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	l := &c.Limits
+	setDefault(&l.LoginGrace, 30*time.Second)
+	setDefault(&l.AuthTries, 6)
+	setDefault(&l.PendingPerSource, 32)
+	setDefault(&l.Pending, 256)
+	setDefault(&l.Channels, 256)
+	setDefault(&l.Tick, time.Second)
+	return nil
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
