@@ -1,0 +1,126 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Mgmt is a running management server with its admin commands.
+type Mgmt struct {
+	*Machine
+	Process *Process
+	State   string // its state folder on the machine
+	Join    string // what follows "lanyard up"
+	URL     string
+
+	argv []string
+}
+
+var (
+	readyLine = regexp.MustCompile(`ready at (https?://\S+)`)
+	joinLine  = regexp.MustCompile(`lanyard up (https?://\S+)`)
+)
+
+// StartMgmt starts lanyard-mgmt: with its own CA on the machine's address as root, as plain HTTP on loopback
+// without.
+func (l *Lab) StartMgmt(ctx context.Context, machine string) (*Mgmt, error) {
+	m := l.Machine(machine)
+	g := &Mgmt{Machine: m, State: "/var/lib/lanyard-mgmt"}
+	g.argv = []string{l.Program("lanyard-mgmt"), "serve", "--listen", m.Addr + ":8443"}
+	if !l.Root {
+		g.State = filepath.Join(m.dir, "state", "mgmt")
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		g.argv = []string{l.Program("lanyard-mgmt"), "serve", "--http", fmt.Sprintf("127.0.0.1:%d", port)}
+	}
+	g.argv = append(g.argv, "--state", g.State)
+	return g, g.Start(ctx)
+}
+
+// Start starts the server again after Process.Stop or Kill.
+func (g *Mgmt) Start(ctx context.Context) (err error) {
+	if g.Process, err = g.Machine.Start("mgmt-"+time.Now().Format("150405.000"), "", g.argv...); err != nil {
+		return err
+	}
+	ready, err := g.Process.Match(ctx, readyLine)
+	if err != nil {
+		return err
+	}
+	g.URL = ready[1]
+	join, err := g.Process.Match(ctx, joinLine)
+	if err != nil {
+		return err
+	}
+	g.Join = join[1]
+	return nil
+}
+
+// CA is the file of the server's own CA, as the machines see it; empty when the server has none.
+func (g *Mgmt) CA() string {
+	if !g.lab.Root {
+		return ""
+	}
+	return filepath.Join(g.lab.Dir, "ca.pem")
+}
+
+// Admin runs an admin command, as in Admin(ctx, "user", "block", "ann@example.com").
+func (g *Mgmt) Admin(ctx context.Context, args ...string) (string, error) {
+	return g.Output(ctx, "", append([]string{g.lab.Program("lanyard-mgmt"), "--state", g.State}, args...)...)
+}
+
+// AddUser makes a person with a password, which travels in a file.
+func (g *Mgmt) AddUser(ctx context.Context, email, name, password string) error {
+	file := filepath.Join(g.Scratch(), "password-"+name)
+	if err := g.Write(file, "", 0o600, []byte(password+"\n")); err != nil {
+		return err
+	}
+	_, err := g.Admin(ctx, "user", "add", email, "--name", name, "--password-file", file)
+	return err
+}
+
+// AddPolicy lets people in: from, to, as and can as the command takes them.
+func (g *Mgmt) AddPolicy(ctx context.Context, name, from, to, as string, can ...string) error {
+	args := []string{"policy", "add", name, "--from", from, "--to", to, "--as", as}
+	if len(can) > 0 {
+		args = append(args, "--can", strings.Join(can, ","))
+	}
+	_, err := g.Admin(ctx, args...)
+	return err
+}
+
+var setupKey = regexp.MustCompile(`lk_[A-Za-z0-9_.-]+`)
+
+// SetupKey makes a key that enrols one machine, with tags.
+func (g *Mgmt) SetupKey(ctx context.Context, tags ...string) (string, error) {
+	args := []string{"setup-key", "new", "--uses", "1", "--expires", "1h"}
+	for _, t := range tags {
+		args = append(args, "--tag", t)
+	}
+	out, err := g.Admin(ctx, args...)
+	if err != nil {
+		return "", err
+	}
+	key := setupKey.FindString(out)
+	if key == "" {
+		return "", fmt.Errorf("'lanyard-mgmt setup-key new' printed no key: %q", out)
+	}
+	return key, nil
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}

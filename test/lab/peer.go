@@ -1,0 +1,207 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// Peer is a machine with a running daemon.
+type Peer struct {
+	*Machine
+	Daemon *Process
+
+	mgmt *Mgmt
+	argv []string
+}
+
+// Joining says how a machine joins.
+type Joining struct {
+	Tags      []string
+	SSH       bool // serves SSH over the tunnel
+	Userspace bool // netstack even as root; rootless always
+}
+
+// Enrol starts the daemon on a machine and enrols it with a setup key.
+func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, error) {
+	m := g.lab.Machine(machine)
+	p := &Peer{Machine: m, mgmt: g, argv: []string{g.lab.Program("lanyard"), "service", "run"}}
+	if err := p.StartDaemon(ctx); err != nil {
+		return nil, err
+	}
+	key, err := g.SetupKey(ctx, j.Tags...)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(m.Scratch(), "setup-key")
+	if err := m.Write(file, "", 0o600, []byte(key+"\n")); err != nil {
+		return nil, err
+	}
+	args := []string{"up", g.Join, "--setup-key-file", file, "--name", machine}
+	if j.Userspace || !g.lab.Root {
+		args = append(args, "--userspace")
+	}
+	if j.SSH {
+		args = append(args, "--allow-ssh")
+	}
+	if _, err := p.Lanyard(ctx, "", args...); err != nil {
+		return nil, err
+	}
+	return p, os.Remove(m.Path(file))
+}
+
+// StartDaemon starts the daemon and waits until it answers.
+func (p *Peer) StartDaemon(ctx context.Context) (err error) {
+	name := fmt.Sprintf("daemon-%s-%s", p.Name, time.Now().Format("150405.000"))
+	if p.Daemon, err = p.Start(name, "", p.argv...); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return Until(ctx, "the daemon on "+p.Name, func() error {
+		select {
+		case <-p.Daemon.Done():
+			return fmt.Errorf("it ended: %v\n%s", p.Daemon.Err(), p.Daemon.Text())
+		default:
+		}
+		_, err := p.Status(ctx)
+		return err
+	})
+}
+
+// Lanyard runs a command of the product's CLI as an account.
+func (p *Peer) Lanyard(ctx context.Context, account string, args ...string) (string, error) {
+	return p.Output(ctx, account, append([]string{p.lab.Program("lanyard")}, args...)...)
+}
+
+// Status is what `lanyard status --json` prints, as far as the lab needs it.
+type Status struct {
+	State string `json:"state"`
+	Self  *struct {
+		ID    string `json:"id"`
+		Addr4 string `json:"addr4"`
+	} `json:"self"`
+	Peers []struct {
+		ID      string `json:"id"`
+		Name    string `json:"name"`
+		Addr4   string `json:"addr4"`
+		LoginAs string `json:"login_as"`
+	} `json:"peers"`
+	SSH struct {
+		Allowed bool   `json:"allowed"`
+		Serving bool   `json:"serving"`
+		Mode    string `json:"mode"`
+		Detail  string `json:"detail"`
+	} `json:"ssh"`
+	Sessions []struct {
+		ID        string   `json:"id"`
+		User      string   `json:"user"`
+		LocalUser string   `json:"local_user"`
+		Source    string   `json:"source"`
+		Channels  []string `json:"channels"`
+	} `json:"sessions"`
+	Tunnel struct {
+		Mode       string `json:"mode"`
+		ListenPort int    `json:"listen_port"`
+	} `json:"tunnel"`
+	Audit struct {
+		Pending int `json:"pending"`
+	} `json:"audit"`
+}
+
+// Status asks the daemon.
+func (p *Peer) Status(ctx context.Context) (*Status, error) {
+	out, err := p.Lanyard(ctx, "", "status", "--json")
+	if err != nil {
+		return nil, err
+	}
+	var s Status
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		return nil, fmt.Errorf("'lanyard status --json' printed %q: %w", out, err)
+	}
+	return &s, nil
+}
+
+// Overlay is the machine's address in the tunnel.
+func (p *Peer) Overlay(ctx context.Context) (string, error) {
+	s, err := p.Status(ctx)
+	if err != nil {
+		return "", err
+	}
+	if s.Self == nil || s.Self.Addr4 == "" {
+		return "", fmt.Errorf("%s has no overlay address yet (state %q)", p.Name, s.State)
+	}
+	return s.Self.Addr4, nil
+}
+
+// Sees waits until this peer's map holds the named one.
+func (p *Peer) Sees(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return Until(ctx, p.Name+" to hear of "+name, func() error {
+		s, err := p.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, o := range s.Peers {
+			if o.Name == name {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d peers, none is %s", len(s.Peers), name)
+	})
+}
+
+// Serves waits until this peer serves SSH.
+func (p *Peer) Serves(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	return Until(ctx, p.Name+" to serve SSH", func() error {
+		s, err := p.Status(ctx)
+		if err == nil && !s.SSH.Serving {
+			err = fmt.Errorf("state %s, ssh %+v", s.State, s.SSH)
+		}
+		return err
+	})
+}
+
+// Person is somebody who signs in.
+type Person struct {
+	Email, Password string
+}
+
+// Login signs a person in as an account: `lanyard login` opens $BROWSER, which is the scripted one.
+func (p *Peer) Login(ctx context.Context, account string, who Person) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	secret := filepath.Join(p.Home(account), ".browser-login")
+	if err := p.Write(secret, account, 0o600, []byte(who.Email+"\n"+who.Password+"\n")); err != nil {
+		return "", err
+	}
+	defer os.Remove(p.Path(secret))
+	c := p.Command(ctx, account, p.lab.Program("lanyard"), "login")
+	c.Env = append(c.Env, "BROWSER="+p.lab.Program("browser"), "DEMO_LOGIN_FILE="+secret, "DEMO_CA="+p.mgmt.CA(),
+		"DEMO_LOG="+filepath.Join(p.Home(account), ".browser.log"), "DISPLAY=:0")
+	out, err := c.CombinedOutput()
+	if err != nil {
+		log, _ := os.ReadFile(p.Path(filepath.Join(p.Home(account), ".browser.log")))
+		return string(out), fmt.Errorf("lanyard login as %s on %s: %w\n%s%s", who.Email, p.Name, err, out, log)
+	}
+	return string(out), nil
+}
+
+// SSH prepares a program of OpenSSH ("ssh", "scp", "sftp") as an account. As root the drop-in does the rest;
+// rootless its options name the generated file.
+func (p *Peer) SSH(ctx context.Context, account, program string, args ...string) *exec.Cmd {
+	argv := []string{program}
+	if !p.lab.Root {
+		argv = append(argv, "-F", filepath.Join(p.dir, "state", "default", "ssh_config"))
+	}
+	return p.Command(ctx, account, append(argv, args...)...)
+}
