@@ -1,0 +1,160 @@
+package keystore
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test program be the helper process: a keychain in a file, or one that never answers.
+func TestMain(m *testing.M) {
+	switch os.Getenv("KEYSTORE_TEST_HELPER") {
+	case "file":
+		os.Exit(fileKeychain(os.Args[1:]))
+	case "locked":
+		select {}
+	case "real":
+		os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout))
+	}
+	os.Exit(m.Run())
+}
+
+func fileKeychain(args []string) int {
+	name := filepath.Join(os.Getenv("KEYSTORE_TEST_DIR"), args[1])
+	switch args[0] {
+	case "get":
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return exitNone
+		}
+		os.Stdout.Write(b)
+	case "set":
+		b, _ := io.ReadAll(os.Stdin)
+		os.WriteFile(name, b, 0o600)
+	case "delete":
+		os.Remove(name)
+	}
+	return exitOK
+}
+
+func helper(t *testing.T, kind string) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KEYSTORE_TEST_HELPER", kind)
+	t.Setenv("KEYSTORE_TEST_DIR", t.TempDir())
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")
+	return []string{self}
+}
+
+func TestSecretIsSealedWithTheKeychainsKey(t *testing.T) {
+	dir := t.TempDir()
+	s := Open(dir, helper(t, "file"), func(msg string) { t.Errorf("warned: %s", msg) })
+	if err := s.Set("refresh", []byte("r-token")); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "secret-refresh"))
+	if err != nil || bytes.Contains(raw, []byte("r-token")) {
+		t.Fatalf("the file shows the secret, or is not there: %q %v", raw, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "secret-key")); err == nil {
+		t.Fatal("a key file was written although there is a keychain")
+	}
+	got, err := s.Get("refresh")
+	if err != nil || string(got) != "r-token" {
+		t.Fatalf("Get: %q %v", got, err)
+	}
+	// Swapping two files must not swap their meaning.
+	os.Rename(filepath.Join(dir, "secret-refresh"), filepath.Join(dir, "secret-other"))
+	if _, err := s.Get("other"); !errors.Is(err, ErrNone) {
+		t.Fatalf("a file under another name was opened: %v", err)
+	}
+	s.Delete("other")
+	if left, _ := os.ReadDir(os.Getenv("KEYSTORE_TEST_DIR")); len(left) != 0 {
+		t.Fatalf("the key stayed in the keychain: %v", left)
+	}
+}
+
+func TestLockedKeychainDoesNotHoldAnyoneUp(t *testing.T) {
+	dir := t.TempDir()
+	if err := Open(dir, helper(t, "file"), nil).Set("refresh", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KEYSTORE_TEST_HELPER", "locked")
+	begin := time.Now()
+	_, err := Open(dir, helper(t, "locked"), nil).Get("refresh")
+	if !errors.Is(err, ErrLocked) {
+		t.Fatalf("want ErrLocked, got %v", err)
+	}
+	if d := time.Since(begin); d > helperLimit+2*time.Second {
+		t.Fatalf("took %s", d)
+	}
+}
+
+func TestWithoutAKeychainTheUserIsWarnedOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	warnings := 0
+	for range 2 {
+		s := Open(dir, nil, func(string) { warnings++ })
+		if err := s.Set("refresh", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Get("refresh"); err != nil || string(got) != "x" {
+			t.Fatalf("Get: %q %v", got, err)
+		}
+	}
+	if warnings != 1 {
+		t.Fatalf("warned %d times", warnings)
+	}
+	for _, f := range []string{"secret-key", "secret-refresh"} {
+		fi, err := os.Stat(filepath.Join(dir, f))
+		if err != nil || fi.Mode().Perm() != 0o600 {
+			t.Fatalf("%s: %v %v", f, fi, err)
+		}
+	}
+	if fi, _ := os.Stat(dir); fi.Mode().Perm() != 0o700 {
+		t.Fatalf("folder mode %v", fi.Mode())
+	}
+}
+
+func TestLinkInPlaceOfTheSecretIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(t.TempDir(), "victim")
+	os.WriteFile(victim, []byte("keep"), 0o600)
+	if err := os.Symlink(victim, filepath.Join(dir, "secret-refresh")); err != nil {
+		t.Skip("no symbolic links here: ", err)
+	}
+	if err := Open(dir, nil, nil).Set("refresh", []byte("x")); err == nil {
+		t.Fatal("wrote through a link")
+	}
+	if b, _ := os.ReadFile(victim); string(b) != "keep" {
+		t.Fatalf("victim: %q", b)
+	}
+}
+
+// TestRealKeyringHelper runs against gnome-keyring on a private bus, where both are installed.
+func TestRealKeyringHelper(t *testing.T) {
+	if _, err := exec.LookPath("gnome-keyring-daemon"); err != nil {
+		t.Skip("gnome-keyring-daemon is not installed")
+	}
+	if _, err := exec.LookPath("dbus-run-session"); err != nil {
+		t.Skip("dbus-run-session is not installed")
+	}
+	self, _ := os.Executable()
+	script := `printf pw | gnome-keyring-daemon --unlock --components=secrets --daemonize >/dev/null
+printf deadbeef | "$0" set acct && "$0" get acct && "$0" delete acct && ! "$0" get acct`
+	cmd := exec.Command("dbus-run-session", "--", "sh", "-c", script, self)
+	cmd.Env = append(os.Environ(), "KEYSTORE_TEST_HELPER=real", "HOME="+t.TempDir(), "XDG_RUNTIME_DIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "deadbeef") {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
