@@ -25,21 +25,12 @@ type Client struct {
 	dial func(context.Context) (net.Conn, error)
 }
 
-// Dial finds the daemon of profile. It does not wait for one: an error wraps ErrNotRunning when there is none.
-func Dial(profile string) (*Client, error) {
-	path, err := address(profile)
-	if err != nil {
-		return nil, err
-	}
-	return DialPath(path)
-}
-
 // DialPath is Dial for a socket path or pipe name.
 func DialPath(path string) (*Client, error) {
 	dial := func(ctx context.Context) (net.Conn, error) { return dialLocal(ctx, path) }
 	conn, err := dial(context.Background())
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", path, err)
+		return nil, fmt.Errorf("%w (%s)", err, path)
 	}
 	conn.Close()
 	return &Client{dial: dial, http: &http.Client{Transport: &http.Transport{
