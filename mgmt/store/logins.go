@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"lanyard/mgmt/api"
+)
+
+// Login is a key K that a person signed in with.
+type Login struct {
+	Thumbprint  string    `json:"thumbprint"`
+	UserID      string    `json:"user_id"`
+	PeerID      string    `json:"peer_id,omitempty"`
+	Started     time.Time `json:"started"`   // the bound token's iat
+	LastSeen    time.Time `json:"last_seen"` // when a proof by K was last seen
+	NewestToken time.Time `json:"newest_token"`
+	Revoked     time.Time `json:"revoked,omitzero"`
+}
+
+// SawLogin notes a proof by K with its newest token. It reports whether the login is new. A revoked login stays so.
+func (s *Queries) SawLogin(ctx context.Context, l Login) (fresh bool, err error) {
+	r, err := s.q.ExecContext(ctx, `INSERT INTO logins(thumbprint, user_id, peer_id, started, last_seen, newest_token) VALUES(?,?,?,?,?,?)
+		ON CONFLICT DO NOTHING`, l.Thumbprint, l.UserID, l.PeerID, ms(l.Started), ms(s.now()), ms(l.NewestToken))
+	if err != nil {
+		return false, err
+	}
+	if n, err := r.RowsAffected(); err != nil || n > 0 {
+		return n > 0, err
+	}
+	return false, one(s.q.ExecContext(ctx, `UPDATE logins SET last_seen = ?, newest_token = MAX(newest_token, ?),
+		peer_id = CASE WHEN ? <> '' THEN ? ELSE peer_id END WHERE thumbprint = ? AND user_id = ?`,
+		ms(s.now()), ms(l.NewestToken), l.PeerID, l.PeerID, l.Thumbprint, l.UserID))
+}
+
+// RevokeLogin ends one login of a person.
+func (s *Queries) RevokeLogin(ctx context.Context, thumbprint, userID string) error {
+	return one(s.q.ExecContext(ctx, `UPDATE logins SET revoked = ? WHERE thumbprint = ? AND user_id = ?`, ms(s.now()), thumbprint, userID))
+}
+
+// RevokeLogins ends every login of a person.
+func (s *Queries) RevokeLogins(ctx context.Context, userID string) error {
+	_, err := s.q.ExecContext(ctx, `UPDATE logins SET revoked = ? WHERE user_id = ? AND revoked = 0`, ms(s.now()), userID)
+	return err
+}
+
+// RevokedKeys lists the thumbprints of logins that were ended and whose bound token, begun after since, could
+// otherwise still stand.
+func (s *Queries) RevokedKeys(ctx context.Context, since time.Time) ([]string, error) {
+	rows, err := s.q.QueryContext(ctx, `SELECT thumbprint FROM logins WHERE revoked > 0 AND started > ? ORDER BY thumbprint`, ms(since))
+	return collect(rows, err, func(r interface{ Scan(...any) error }) (t string, err error) { return t, r.Scan(&t) })
+}
+
+// UseOnce stores the id of a proof until it expires. It reports false when the id was used before.
+func (s *Queries) UseOnce(ctx context.Context, jti string, expires time.Time) (bool, error) {
+	r, err := s.q.ExecContext(ctx, `INSERT INTO used(jti, expires) VALUES(?,?) ON CONFLICT DO NOTHING`, jti, ms(expires))
+	if err != nil {
+		return false, err
+	}
+	n, err := r.RowsAffected()
+	return n > 0, err
+}
+
+// Sweep forgets what has expired: proofs, login flows, logins and keys older than a login can be.
+func (s *Queries) Sweep(ctx context.Context, loginLifetime time.Duration) error {
+	now := ms(s.now())
+	old := ms(s.now().Add(-2 * loginLifetime))
+	for _, d := range []struct {
+		query string
+		arg   int64
+	}{
+		{`DELETE FROM used WHERE expires < ?`, now},
+		{`DELETE FROM flows WHERE expires < ?`, now},
+		{`DELETE FROM logins WHERE started < ?`, old},
+		{`DELETE FROM issuer_keys WHERE last_seen < ?`, old},
+	} {
+		if _, err := s.q.ExecContext(ctx, d.query, d.arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Flow is a login that was pushed and waits for its person.
+type Flow struct {
+	ID        string
+	Start     api.LoginStart
+	Peer      string // id of the enrolled peer, empty when the machine is not enrolled
+	Nonce     string
+	ShortCode string
+	Expires   time.Time
+	Browser   []byte // hash of the cookie of the browser that continued
+	AuthReq   string // dex's request
+}
+
+// AddFlow stores a pushed login.
+func (s *Queries) AddFlow(ctx context.Context, f Flow) error {
+	_, err := s.q.ExecContext(ctx, `INSERT INTO flows(id, body, expires) VALUES(?,?,?)`, f.ID, text(f), ms(f.Expires))
+	return err
+}
+
+// Flow finds a pushed login that is not expired.
+func (s *Queries) Flow(ctx context.Context, id string) (Flow, error) {
+	return s.flow(ctx, `id = ?`, id)
+}
+
+// FlowByAuthReq finds the pushed login behind a request of dex.
+func (s *Queries) FlowByAuthReq(ctx context.Context, id string) (Flow, error) {
+	return s.flow(ctx, `auth_req <> '' AND auth_req = ?`, id)
+}
+
+func (s *Queries) flow(ctx context.Context, where, id string) (f Flow, err error) {
+	var body, browser []byte
+	var authReq string
+	err = s.q.QueryRowContext(ctx, `SELECT body, browser, auth_req FROM flows WHERE `+where+` AND expires > ?`, id, ms(s.now())).
+		Scan(&body, &browser, &authReq)
+	if err != nil {
+		return f, notFound(err)
+	}
+	if err := json.Unmarshal(body, &f); err != nil {
+		return f, err
+	}
+	f.Browser, f.AuthReq = browser, authReq
+	return f, nil
+}
+
+// ContinueFlow ties a pushed login to the browser that continued it, once.
+func (s *Queries) ContinueFlow(ctx context.Context, id string, browser []byte) error {
+	return one(s.q.ExecContext(ctx, `UPDATE flows SET browser = ? WHERE id = ? AND length(browser) = 0 AND expires > ?`,
+		browser, id, ms(s.now())))
+}
+
+// BindFlow notes dex's request for a pushed login.
+func (s *Queries) BindFlow(ctx context.Context, id, authReq string) error {
+	return one(s.q.ExecContext(ctx, `UPDATE flows SET auth_req = ? WHERE id = ? AND auth_req = ''`, authReq, id))
+}

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/dexidp/dex/storage"
+	"github.com/dexidp/dex/storage/conformance"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+)
+
+func open(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), t.TempDir(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestDexConformance(t *testing.T) {
+	fresh := func(t *testing.T) storage.Storage { return open(t).Dex() }
+	conformance.RunTests(t, fresh)
+	conformance.RunTransactionTests(t, fresh)
+	conformance.RunConcurrencyTests(t, fresh)
+}
+
+func TestNewerDatabaseIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(t.Context(), dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "mgmt.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`PRAGMA user_version = 9999`); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if _, err := Open(t.Context(), dir, time.Now); !errors.Is(err, api.ErrFormat) {
+		t.Fatalf("opening a newer database: %v, want %v", err, api.ErrFormat)
+	}
+	// The refusal has let go of the folder.
+	if _, err := lockFile(filepath.Join(dir, "lock")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStateFolderIsForItsOwner(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no mode bits")
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	s, err := Open(t.Context(), dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "mgmt.db"): 0o600, filepath.Join(dir, "mgmt.db-wal"): 0o600} {
+		fi, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fi.Mode().Perm(); got != want {
+			t.Errorf("%s has mode %o, want %o", path, got, want)
+		}
+	}
+}
+
+func TestSecondProcessIsTold(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(t.Context(), dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := Open(t.Context(), dir, time.Now); !errors.Is(err, ErrLocked) {
+		t.Fatalf("second open: %v, want ErrLocked", err)
+	}
+}
+
+func TestFailedChangeLeavesNoAuditLine(t *testing.T) {
+	s := open(t)
+	ctx := t.Context()
+	boom := errors.New("boom")
+	err := s.Change(ctx, &audit.Event{Type: audit.AdminChange}, func(q *Queries) error {
+		if err := q.AddUser(ctx, &User{UserRef: api.UserRef{Issuer: "i", Subject: "s"}}); err != nil {
+			t.Fatal(err)
+		}
+		return boom
+	})
+	if !errors.Is(err, boom) {
+		t.Fatal(err)
+	}
+	users, _ := s.Users(ctx)
+	events, _ := s.Audit(ctx, 0, 10)
+	if len(users) != 0 || len(events) != 0 {
+		t.Fatalf("after a failed change: %d users, %d events", len(users), len(events))
+	}
+}
+
+func TestAuditEventIsStoredOnce(t *testing.T) {
+	s := open(t)
+	ev := audit.Event{ID: api.NewEventID(time.Now()), Type: audit.SessionStart, Peer: "p1"}
+	for range 3 {
+		if err := s.AddAudit(t.Context(), &ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := s.Audit(t.Context(), 0, 10)
+	if err != nil || len(events) != 1 || events[0].Peer != "p1" {
+		t.Fatalf("got %v, %v", events, err)
+	}
+}
+
+func TestProofIsUsedOnce(t *testing.T) {
+	s := open(t)
+	for i, want := range []bool{true, false} {
+		if ok, err := s.UseOnce(t.Context(), "x", time.Now().Add(time.Minute)); err != nil || ok != want {
+			t.Fatalf("use %d: %v, %v", i, ok, err)
+		}
+	}
+}
+
+func TestLimitedSetupKeyRunsOut(t *testing.T) {
+	s := open(t)
+	ctx := t.Context()
+	for uses, want := range map[int]int{1: 1, 3: 3, -1: 5} {
+		k := SetupKey{UsesLeft: uses, Expires: time.Now().Add(time.Hour)}
+		secret := api.NewID("lk_")
+		if err := s.AddSetupKey(ctx, &k, secret); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for range 5 {
+			found, err := s.SetupKey(ctx, secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.UseSetupKey(ctx, found.ID) == nil {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("a key of %d uses was used %d times, want %d", uses, n, want)
+		}
+	}
+}
+
+func TestNameOfRemovedPeerRests(t *testing.T) {
+	now := time.Now()
+	s, err := Open(t.Context(), t.TempDir(), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := t.Context()
+	key := sha256.Sum256([]byte("a"))
+	other := sha256.Sum256([]byte("b"))
+	st, err := s.Settings(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Peer{Peer: api.Peer{ID: "p1", Name: "web-1", Addr4: st.Overlay4.Addr().Next(), Addr6: st.Overlay6.Addr().Next(), MachineKey: key[:], WGKey: key[:]}}
+	if err := s.AddPeer(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemovePeer(ctx, "p1"); err != nil {
+		t.Fatal(err)
+	}
+	check := func(key []byte, want bool) {
+		t.Helper()
+		if got, err := s.NameTaken(ctx, "web-1", key); err != nil || got != want {
+			t.Fatalf("taken: %v, %v; want %v", got, err, want)
+		}
+	}
+	check(key[:], false)
+	check(other[:], true)
+	now = now.Add(nameRest + time.Hour)
+	check(other[:], false)
+}
