@@ -129,6 +129,9 @@ type Peer struct {
 	OS         string           `json:"os,omitempty"`
 	// LoginAs is the one account that the rules leave to every user of the map's peer on this machine; ssh's User.
 	LoginAs string `json:"login_as,omitempty"`
+	// TokenAge is the shortest max_token_age of the rules by which the map's peer reaches this machine, when one is
+	// below the default of an hour: ssh refreshes the sign-in in time.
+	TokenAge Seconds `json:"token_age,omitempty"`
 }
 
 // SignedKey is an SSH host key with the machine key's signature over HostKeyMessage.
