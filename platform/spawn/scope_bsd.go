@@ -1,0 +1,135 @@
+//go:build darwin || freebsd
+
+package spawn
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Scopes makes scopes.
+type Scopes struct{}
+
+// NewScopes returns a maker of scopes. Processes are known by their environment, as ps(1) shows it, and by
+// their parents.
+func NewScopes() *Scopes { return new(Scopes) }
+
+// Open makes the scope of session id.
+func (c *Scopes) Open(id string) *Scope { return &Scope{id: id} }
+
+// Scope is the processes of one session.
+type Scope struct {
+	id string
+
+	mu     sync.RWMutex // held for reading while a process starts
+	killed bool
+
+	pidsMu sync.Mutex
+	used   bool // something was started
+	pids   []int
+}
+
+// forget drops a process that has ended, before its number can belong to another.
+func (s *Scope) forget(pid int) {
+	s.pidsMu.Lock()
+	s.pids = slices.DeleteFunc(s.pids, func(p int) bool { return p == pid })
+	s.pidsMu.Unlock()
+}
+
+func (s *Scope) started(pid int) {
+	s.pidsMu.Lock()
+	s.pids, s.used = append(s.pids, pid), true
+	s.pidsMu.Unlock()
+}
+
+func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, _ *waiter) (*os.Process, error) {
+	return os.StartProcess(path, argv, attr)
+}
+
+// Kill kills every process of the scope.
+func (s *Scope) Kill() {
+	s.mu.Lock()
+	s.killed = true
+	s.mu.Unlock()
+	s.pidsMu.Lock()
+	known := make(map[int]bool)
+	for _, p := range s.pids {
+		known[p] = true
+		_ = syscall.Kill(-p, syscall.SIGKILL) // at once, before ps is asked
+	}
+	s.pidsMu.Unlock()
+	if !s.used {
+		return
+	}
+	for end := time.Now().Add(killTime); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		found := members(MarkerName+"="+s.id, known)
+		for _, p := range found {
+			_ = syscall.Kill(p, syscall.SIGKILL)
+		}
+		if len(found) == 0 {
+			return
+		}
+	}
+}
+
+// Close ends the scope without killing anybody.
+func (s *Scope) Close() {
+	s.mu.Lock()
+	s.killed = true
+	s.mu.Unlock()
+}
+
+// members asks ps(1): it may read environments where the kernel lets us.
+func members(mark string, known map[int]bool) []int {
+	out, err := exec.Command("/bin/ps", "-axeww", "-o", "pid=,ppid=,pgid=,stat=,command=").Output()
+	if err != nil {
+		return nil
+	}
+	type proc struct{ pid, ppid int }
+	var all []proc
+	in := make(map[int]bool)
+	for l := range strings.Lines(string(out)) {
+		f := strings.Fields(l)
+		if len(f) < 4 || strings.HasPrefix(f[3], "Z") {
+			continue
+		}
+		pid, _ := strconv.Atoi(f[0])
+		ppid, _ := strconv.Atoi(f[1])
+		pgid, _ := strconv.Atoi(f[2])
+		if pid <= 1 || pid == os.Getpid() {
+			continue
+		}
+		all = append(all, proc{pid, ppid})
+		if known[pgid] || known[pid] || strings.Contains(" "+strings.Join(f[4:], " ")+" ", " "+mark+" ") {
+			in[pid] = true
+		}
+	}
+	for grown := true; grown; {
+		grown = false
+		for _, p := range all {
+			if !in[p.pid] && in[p.ppid] {
+				in[p.pid], grown = true, true
+			}
+		}
+	}
+	var found []int
+	for _, p := range all {
+		if in[p.pid] {
+			known[p.pid] = true
+			found = append(found, p.pid)
+		}
+	}
+	return found
+}
+
+// waiter blocks in wait4.
+type waiter struct{}
+
+func (w *waiter) ready() bool { return true }
+func (w *waiter) release()    {}

@@ -1,0 +1,207 @@
+package spawn
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Scopes makes scopes. Where this process may make control groups (cgroup v2), each scope is one; everywhere,
+// processes are also known by their environment, by their kernel session and by their parents.
+type Scopes struct {
+	dir string // under which control groups are made; "" when they cannot be
+
+	mu   sync.Mutex
+	left []string // control groups that still had processes when their session ended
+}
+
+// groupPrefix begins the names of our control groups.
+const groupPrefix = "lanyard-"
+
+// NewScopes looks where control groups can be made, and removes empty ones of an earlier run.
+func NewScopes() *Scopes {
+	c := new(Scopes)
+	if dir, ok := ownGroup(); ok {
+		probe := filepath.Join(dir, fmt.Sprintf("%sprobe-%d", groupPrefix, os.Getpid()))
+		if os.Mkdir(probe, 0o755) == nil {
+			if _, err := os.Stat(filepath.Join(probe, "cgroup.kill")); err == nil { // Linux 5.14
+				c.dir = dir
+			}
+			os.Remove(probe)
+		}
+	}
+	if c.dir != "" {
+		old, _ := filepath.Glob(filepath.Join(c.dir, groupPrefix+"*"))
+		for _, d := range old {
+			os.Remove(d) // fails while it has processes
+		}
+	}
+	return c
+}
+
+// ownGroup finds this process's control group in the cgroup v2 hierarchy (cgroups(7)).
+func ownGroup() (string, bool) {
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", false
+	}
+	var path string
+	for l := range strings.Lines(string(self)) {
+		if p, ok := strings.CutPrefix(strings.TrimSpace(l), "0::"); ok {
+			path = p
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || path == "" {
+		return "", false
+	}
+	for l := range strings.Lines(string(mounts)) {
+		before, after, ok := strings.Cut(l, " - ") // proc_pid_mountinfo(5)
+		f := strings.Fields(before)
+		if !ok || !strings.HasPrefix(after, "cgroup2 ") || len(f) < 5 {
+			continue
+		}
+		rel, err := filepath.Rel(f[3], path)
+		if err != nil || strings.HasPrefix(rel, "..") {
+			continue
+		}
+		return filepath.Join(f[4], rel), true
+	}
+	return "", false
+}
+
+// Open makes the scope of session id. Nothing is made in the system before the first process.
+func (c *Scopes) Open(id string) *Scope { return &Scope{id: id, of: c} }
+
+// Scope is the processes of one session.
+type Scope struct {
+	id string
+	of *Scopes
+
+	mu     sync.RWMutex // held for reading while a process starts
+	killed bool
+
+	group  sync.Once
+	dir    string // control group, or ""
+	fd     int
+	pidsMu sync.Mutex
+	used   bool  // something was started
+	pids   []int // of living processes that were started; each leads a kernel session of this number
+}
+
+// forget drops a process that has ended, before its number can belong to another.
+func (s *Scope) forget(pid int) {
+	s.pidsMu.Lock()
+	s.pids = slices.DeleteFunc(s.pids, func(p int) bool { return p == pid })
+	s.pidsMu.Unlock()
+}
+
+func (s *Scope) started(pid int) {
+	s.pidsMu.Lock()
+	s.pids, s.used = append(s.pids, pid), true
+	s.pidsMu.Unlock()
+}
+
+func (s *Scope) openGroup() {
+	s.fd = -1
+	if s.of.dir == "" {
+		return
+	}
+	dir := filepath.Join(s.of.dir, groupPrefix+s.id)
+	if os.Mkdir(dir, 0o755) != nil {
+		return
+	}
+	fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_PATH, 0)
+	if err != nil {
+		os.Remove(dir)
+		return
+	}
+	s.dir, s.fd = dir, fd
+}
+
+func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) (*os.Process, error) {
+	s.group.Do(s.openGroup)
+	pidfd := -1
+	attr.Sys.PidFD = &pidfd
+	if s.fd >= 0 {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, s.fd
+	}
+	p, err := os.StartProcess(path, argv, attr)
+	if err != nil && attr.Sys.UseCgroupFD {
+		// clone3 may be forbidden (containers) or the group busy; another fault shows again.
+		attr.Sys.UseCgroupFD = false
+		p, err = os.StartProcess(path, argv, attr)
+	}
+	if err == nil {
+		w.open(p, pidfd)
+	}
+	return p, err
+}
+
+// Kill kills every process of the scope and waits until they are gone.
+func (s *Scope) Kill() {
+	s.mu.Lock()
+	s.killed = true
+	s.mu.Unlock()
+	s.group.Do(func() { s.fd = -1 }) // no process was ever started
+	if s.dir != "" {
+		_ = os.WriteFile(filepath.Join(s.dir, "cgroup.kill"), []byte("1"), 0)
+	}
+	s.pidsMu.Lock()
+	pids := slices.Clone(s.pids)
+	used := s.used
+	s.pidsMu.Unlock()
+	if !used {
+		return
+	}
+	known := make(map[int]bool)
+	for _, p := range pids {
+		known[p] = true
+	}
+	// Freshly forked children appear between two looks: until one look finds nobody.
+	for end := time.Now().Add(killTime); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		found := members(s.id, known)
+		for _, p := range found {
+			_ = syscall.Kill(p, syscall.SIGKILL)
+		}
+		if len(found) == 0 {
+			return
+		}
+	}
+}
+
+// Close ends the scope without killing anybody: what still runs, runs on.
+func (s *Scope) Close() {
+	s.mu.Lock()
+	s.killed = true
+	s.mu.Unlock()
+	s.group.Do(func() { s.fd = -1 })
+	if s.fd >= 0 {
+		unix.Close(s.fd)
+		s.fd = -1
+	}
+	s.of.remove(s.dir)
+}
+
+// remove removes a control group, and those of earlier sessions whose last process has gone since.
+func (c *Scopes) remove(dir string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if dir != "" {
+		c.left = append(c.left, dir)
+	}
+	keep := c.left[:0]
+	for _, d := range c.left {
+		if err := os.Remove(d); err != nil && !os.IsNotExist(err) {
+			keep = append(keep, d)
+		}
+	}
+	c.left = keep
+}

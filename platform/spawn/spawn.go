@@ -1,0 +1,43 @@
+// Package spawn starts processes for an account and keeps track of everything they start in turn.
+//
+// A Scope is all processes of one session. Killing it reaches what has left the process group, the terminal and
+// the parent (setsid, nohup, daemons), which an ordinary hang-up is meant to spare.
+package spawn
+
+import (
+	"errors"
+	"os"
+
+	"lanyard/platform/accounts"
+	"lanyard/platform/pty"
+)
+
+// Command is a process to start. Its environment is Env and nothing else.
+type Command struct {
+	Path string // absolute
+	Argv []string
+	Env  []string
+	// Dir is where it starts; where the account cannot go there, it starts in "/" and Process.DirError says why.
+	Dir string
+	// Account whose rights it has. Without root it must be the caller's own.
+	Account accounts.Account
+	// Files are its standard input, output and error; ignored with a PTY.
+	Files [3]*os.File
+	PTY   *pty.PTY // becomes its controlling terminal
+}
+
+// Exit is how a process ended: with a status, or by a signal (RFC 4254 §6.10 names, without "SIG").
+type Exit struct {
+	Status int
+	Signal string
+	Core   bool
+}
+
+// ErrAccount says that this process cannot act for the account.
+var ErrAccount = errors.New("Lanyard does not run as root here, so it can serve its own account only")
+
+// ErrKilled says that the scope has been killed; nothing starts in it any more.
+var ErrKilled = errors.New("the session has ended")
+
+// MarkerName is the environment variable that marks the processes of a scope.
+const MarkerName = "LANYARD_SESSION"

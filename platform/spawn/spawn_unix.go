@@ -1,0 +1,148 @@
+//go:build unix
+
+package spawn
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"lanyard/platform/accounts"
+)
+
+// Process is a started process, the leader of its own session and process group.
+type Process struct {
+	Pid int
+	// DirError is set when the process could not start in Command.Dir.
+	DirError error
+
+	proc  *os.Process
+	wait  waiter
+	scope *Scope
+
+	mu    sync.Mutex
+	ended bool // its number may belong to another process now
+}
+
+// CanServe reports whether this process can act for the account.
+func CanServe(a accounts.Account) bool {
+	euid := os.Geteuid()
+	return euid == 0 || uint32(euid) == a.Uid
+}
+
+// Start starts c in the scope.
+func (s *Scope) Start(c Command) (*Process, error) {
+	if !CanServe(c.Account) {
+		return nil, ErrAccount
+	}
+	sys := &syscall.SysProcAttr{Setsid: true}
+	if os.Geteuid() == 0 {
+		// The kernel's order: groups, gid, uid, each for all three ids, so nothing can be taken back.
+		sys.Credential = &syscall.Credential{Uid: c.Account.Uid, Gid: c.Account.Gid, Groups: c.Account.Groups}
+	}
+	files := c.Files[:]
+	if c.PTY != nil {
+		sys.Setctty, sys.Ctty = true, 0
+		files = []*os.File{c.PTY.Slave, c.PTY.Slave, c.PTY.Slave}
+	}
+	attr := &os.ProcAttr{Dir: c.Dir, Files: files, Sys: sys, Env: append(c.Env, MarkerName+"="+s.id)}
+
+	s.mu.RLock() // Kill waits for starts under way, and starts after it are refused
+	defer s.mu.RUnlock()
+	if s.killed {
+		return nil, ErrKilled
+	}
+	p := &Process{scope: s}
+	var err error
+	if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err != nil && c.Dir != "/" {
+		// Whether the account may enter its home is known only as the account: so it is tried, not asked.
+		first := err
+		attr.Dir = "/"
+		if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err == nil {
+			p.DirError = dirError(c.Dir, first)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Path, err)
+	}
+	p.Pid = p.proc.Pid
+	s.started(p.Pid)
+	return p, nil
+}
+
+func dirError(dir string, err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("Could not chdir to home directory %s: %w", dir, err)
+}
+
+// Wait waits for the end of the process. It returns early, with ok false, after Release.
+func (p *Process) Wait() (e Exit, ok bool) {
+	if !p.wait.ready() {
+		return Exit{}, false
+	}
+	// While it is a zombie its number is still its own.
+	p.mu.Lock()
+	p.ended = true
+	p.mu.Unlock()
+	p.scope.forget(p.Pid)
+	st, err := p.proc.Wait()
+	if err != nil {
+		return Exit{}, false
+	}
+	ws := st.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		return Exit{Status: 128 + int(ws.Signal()), Signal: signalName(ws.Signal()), Core: ws.CoreDump()}, true
+	}
+	return Exit{Status: ws.ExitStatus()}, true
+}
+
+// Release makes Wait return.
+func (p *Process) Release() { p.wait.release() }
+
+// Signal sends a signal, by its RFC 4254 §6.10 name, to the process group.
+func (p *Process) Signal(name string) error {
+	sig, ok := signals[name]
+	if !ok {
+		return fmt.Errorf("there is no signal %q here", name)
+	}
+	return p.kill(sig)
+}
+
+// Hangup tells the process group that the person has gone.
+func (p *Process) Hangup() { _ = p.kill(syscall.SIGHUP) }
+
+func (p *Process) kill(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return os.ErrProcessDone
+	}
+	return syscall.Kill(-p.Pid, sig)
+}
+
+// signals are those of RFC 4254 §6.10 and what OpenSSH adds (INFO where the system has it).
+var signals = map[string]syscall.Signal{
+	"ABRT": syscall.SIGABRT, "ALRM": syscall.SIGALRM, "FPE": syscall.SIGFPE, "HUP": syscall.SIGHUP,
+	"ILL": syscall.SIGILL, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL, "PIPE": syscall.SIGPIPE,
+	"QUIT": syscall.SIGQUIT, "SEGV": syscall.SIGSEGV, "TERM": syscall.SIGTERM, "USR1": syscall.SIGUSR1,
+	"USR2": syscall.SIGUSR2,
+}
+
+// signalName is what exit-signal carries; others get a local name (RFC 4254 §6.10).
+func signalName(sig syscall.Signal) string {
+	for n, s := range signals {
+		if s == sig {
+			return n
+		}
+	}
+	return fmt.Sprintf("%d@lanyard", int(sig))
+}
+
+// killTime is how long Kill looks for processes that appear while it kills.
+const killTime = 700 * time.Millisecond
