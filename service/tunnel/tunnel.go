@@ -32,7 +32,9 @@ func (t *Tunnel) Listener() net.Listener { return nil }
 func (t *Tunnel) Source(remote netip.AddrPort) (peerID string, ok bool) { return "", false }
 
 // Dial opens a TCP connection through the tunnel; in userspace mode it is the only way out.
-func (t *Tunnel) Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) { return nil, errNotYet }
+func (t *Tunnel) Dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	return nil, errNotYet
+}
 
 // Status says what the tunnel does.
 func (t *Tunnel) Status() Status { return Status{} }

@@ -1,0 +1,4 @@
+package hostfw
+
+// Name is the firewall that filters what comes in.
+func Name() string { return "Windows Firewall" }
