@@ -88,10 +88,11 @@ type Status struct {
 		Addr4 string `json:"addr4"`
 	} `json:"self"`
 	Peers []struct {
-		ID      string `json:"id"`
-		Name    string `json:"name"`
-		Addr4   string `json:"addr4"`
-		LoginAs string `json:"login_as"`
+		ID        string `json:"id"`
+		Name      string `json:"name"`
+		ShortName bool   `json:"short_name"`
+		Addr4     string `json:"addr4"`
+		LoginAs   string `json:"login_as"`
 	} `json:"peers"`
 	SSH struct {
 		Allowed bool   `json:"allowed"`
@@ -140,8 +141,8 @@ func (p *Peer) Overlay(ctx context.Context) (string, error) {
 	return s.Self.Addr4, nil
 }
 
-// Sees waits until this peer's map holds the named one.
-func (p *Peer) Sees(ctx context.Context, name string) error {
+// Knows waits until this peer's map holds the named one.
+func (p *Peer) Knows(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	return Until(ctx, p.Name+" to hear of "+name, func() error {
@@ -156,6 +157,20 @@ func (p *Peer) Sees(ctx context.Context, name string) error {
 		}
 		return fmt.Errorf("%d peers, none is %s", len(s.Peers), name)
 	})
+}
+
+// SSHName is what ssh on this peer calls the named one: the short name where an administrator approved it.
+func (p *Peer) SSHName(ctx context.Context, name string) (string, error) {
+	s, err := p.Status(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, o := range s.Peers {
+		if o.Name == name && o.ShortName {
+			return name, nil
+		}
+	}
+	return name + ".lanyard.internal", nil
 }
 
 // Serves waits until this peer serves SSH.
