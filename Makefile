@@ -1,0 +1,116 @@
+# Lanyard: build, try and test. Everything that is built lies in .build/.
+#
+#   make build        the programs, in .build/bin
+#   make demo         a sign-in and ssh over the tunnel on pretended machines, then clean up
+#   make demo-up      the same, left running; make demo-down ends it
+#   make test         all tests (as root: with namespaces; else what needs root is skipped with a reason)
+#   make bench        compares with OpenSSH's sshd
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+GO ?= go
+BIN := .build/bin
+# The programs, and the programs of the tests.
+MAINS := lanyard=./service lanyard-mgmt=./mgmt $(if $(wildcard tray/*.go),lanyard-tray=./tray) $(if $(wildcard installer/*.go),lanyard-pack=./installer)
+TOOLS := browser=./test/browser
+CROSS_SYSTEMS ?= linux windows darwin freebsd
+CROSS_ARCHS ?= amd64 arm64
+ROOT := $(filter 0,$(shell id -u))
+
+FUZZTIME ?= 30s
+SOAK ?= 30m
+# How often the tests run; packages under test/ need the built programs and more time.
+TESTFLAGS ?=
+UNIT = $$($(GO) list ./... | grep -v /test/)
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT := mvdan.cc/gofumpt@v0.12.0
+
+.PHONY: build test test-race test-e2e demo demo-up demo-down bench fuzz soak lint cross clean check-go check-tools
+
+check-go:
+	@v=$$($(GO) env GOVERSION 2>/dev/null || true); case $$v in \
+	go1.2[6-9]*|go1.[3-9][0-9]*|go[2-9]*|devel*) ;; \
+	"") echo "Lanyard needs Go 1.26 or later, and there is no '$(GO)' on the PATH; install it from go.dev/dl." >&2; exit 1;; \
+	*) echo "Lanyard needs Go 1.26 or later, and '$(GO)' is $$v; install a newer one from go.dev/dl." >&2; exit 1;; esac
+
+# What the demo, the tests and the benchmark call, with its Debian package: installed when root, else named.
+check-tools:
+	@missing=; want() { PATH=$$PATH:/usr/sbin:/sbin command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
+	want ssh openssh-client; want scp openssh-client; want ssh-keygen openssh-client; want ss iproute2; \
+	$(if $(ROOT),want sshd openssh-server; want nft nftables; want ip iproute2; want nsenter util-linux; want ufw ufw; want iptables iptables;) \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	missing=$$(printf '%s\n' $$missing | sort -u | tr '\n' ' '); \
+	if [ -n "$(ROOT)" ] && command -v apt-get >/dev/null; then \
+	  echo "Installing $$missing"; log=$$(mktemp); \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >$$log 2>&1 || { cat $$log >&2; rm $$log; exit 1; }; rm $$log; \
+	else echo "Missing programs; install the packages: $$missing" >&2; exit 1; fi
+
+build: check-go
+	@mkdir -p $(BIN)
+	@for m in $(MAINS) $(TOOLS); do $(GO) build -trimpath -o $(BIN)/$${m%%=*} $${m#*=}; done
+
+# All unit and component tests, then the end-to-end tests on the built programs. TEST_JSON=FILE writes go test -json.
+test: build check-tools
+	@if [ -n "$(TEST_JSON)" ]; then \
+	  $(GO) test -json -timeout 10m $(TESTFLAGS) ./... > "$(TEST_JSON)" || { \
+	    grep -E '"Action":"(fail|output)"' "$(TEST_JSON)" | grep -F -e FAIL -e '_test.go:' -e panic | tail -60 >&2; exit 1; }; \
+	  echo "$$(grep -c '"Action":"pass".*"Test"' "$(TEST_JSON)") passed, 0 failed, $$(grep -c '"Action":"skip".*"Test"' "$(TEST_JSON)") skipped"; \
+	else $(GO) test -timeout 10m $(TESTFLAGS) ./...; fi
+
+test-race: check-go check-tools
+	@$(GO) test -race -timeout 10m $(TESTFLAGS) $(UNIT)
+
+test-e2e: build check-tools
+	@$(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./test/e2e ./test/lab
+
+.build/tools/demo: build
+	@mkdir -p .build/tools && $(GO) build -o $@ ./test/demo
+.build/tools/bench: build
+	@mkdir -p .build/tools && $(GO) build -o $@ ./test/bench
+.PHONY: .build/tools/demo .build/tools/bench
+
+demo: check-tools .build/tools/demo
+	@.build/tools/demo $(if $(USERSPACE),--userspace)
+demo-up: check-tools .build/tools/demo
+	@.build/tools/demo $(if $(USERSPACE),--userspace) up
+demo-down: .build/tools/demo
+	@.build/tools/demo down
+
+# BENCH_PAIRS=N pairs (default 30), BENCH_JSON=FILE writes {name: ratio}, BENCH_ONLY=name,name.
+bench: check-tools .build/tools/bench
+	@.build/tools/bench
+
+# Every fuzz target for FUZZTIME.
+fuzz: check-go
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz' || true); do \
+	    echo "fuzz $$p $$f $(FUZZTIME)"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p >.build/fuzz.log 2>&1 || { cat .build/fuzz.log >&2; exit 1; }; \
+	  done; done
+
+# The end-to-end tests over and over for SOAK.
+soak: build check-tools
+	@end=$$(( $$(date +%s) + $$(echo $(SOAK) | sed -E 's/^([0-9]+)h$$/\1*3600/; s/^([0-9]+)m$$/\1*60/; s/^([0-9]+)s$$/\1/') )); n=0; \
+	while [ $$(date +%s) -lt $$end ]; do $(GO) test -count=1 -timeout 10m ./test/e2e; n=$$((n+1)); echo "soak: round $$n is green"; done
+
+lint: check-go
+	@mkdir -p .build/tools
+	@[ -x .build/tools/golangci-lint ] || GOBIN=$(CURDIR)/.build/tools $(GO) install $(GOLANGCI)
+	@[ -x .build/tools/gofumpt ] || GOBIN=$(CURDIR)/.build/tools $(GO) install $(GOFUMPT)
+	@bad=$$(.build/tools/gofumpt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted (gofumpt -w):" $$bad >&2; exit 1; }
+	@.build/tools/golangci-lint run ./...
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $$(git ls-files '*.sh'); else echo "shellcheck is missing: apt-get install shellcheck" >&2; exit 1; fi
+
+# Every program for every system and processor, and vet of the tests' code for each system.
+cross: check-go
+	@mkdir -p .build/cross
+	@for os in $(CROSS_SYSTEMS); do for arch in $(CROSS_ARCHS); do \
+	  echo "$$os/$$arch"; ext=; [ $$os != windows ] || ext=.exe; \
+	  for m in $(MAINS); do case $$os-$${m%%=*} in darwin-lanyard-tray) continue;; esac; \
+	    CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o .build/cross/$${m%%=*}-$$os-$$arch$$ext $${m#*=}; done; \
+	done; done
+
+clean:
+	@rm -rf .build
