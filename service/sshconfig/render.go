@@ -1,0 +1,298 @@
+// Package sshconfig makes the machine's own OpenSSH reach the machines of the network map: an ssh_config drop-in and
+// a known_hosts file, both generated from the map.
+//
+// For each machine that serves SSH there are a block that turns its name into its overlay address and one that holds
+// for that address alone:
+//
+//	Host web-1 web-1.lanyard.internal
+//	    HostName 100.110.0.5
+//	Match host 100.110.0.5
+//	    HostKeyAlias p2k...
+//
+// Where the person's own configuration sends the name elsewhere, the address differs and nothing of ours applies.
+// What is the same for all machines follows once, for a list of their addresses: the login's certificate and strict
+// host key checking against the managed file. A last block runs the helper that keeps the certificate fresh. It is
+// alone, because strict checking must hold whatever the helper says: were it part of the block, a helper that fails
+// would leave an address of ours to ssh's defaults, which ask the person to trust any host key and then a password.
+// Other hosts match none of the lists, and start no process.
+package sshconfig
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/platform/paths"
+)
+
+// Input is all that the files depend on.
+type Input struct {
+	Map   *api.Map
+	Paths paths.Paths
+	// Program is the absolute path of lanyard. On Windows it must be free of blanks, and only administrators may
+	// write it.
+	Program string
+	// Userspace: the overlay is not an interface of this machine; ssh needs ProxyCommand as its way out.
+	Userspace bool
+}
+
+// Files are the generated files.
+type Files struct {
+	Config     []byte
+	KnownHosts []byte
+	// LeftOut says, a sentence each, which machines were not written and why.
+	LeftOut []string
+}
+
+// maxLine bounds a line of addresses: libssh cuts long lines off.
+const maxLine = 900
+
+var (
+	idRE    = regexp.MustCompile(`^p[a-z0-9]{1,32}$`)
+	loginRE = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+)
+
+// Render makes the files. It trusts nothing in the map: names, ids and addresses are checked again, and host keys
+// must be signed by the machine they belong to.
+func Render(in Input) (*Files, error) {
+	m := in.Map
+	if !idRE.MatchString(m.Self.ID) {
+		return nil, fmt.Errorf("this machine's id %q is not one; no ssh configuration is written", m.Self.ID)
+	}
+	if err := api.CheckName(in.Paths.Profile); err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	program, err := shellWord(in.Program)
+	if err != nil {
+		return nil, err
+	}
+	out := &Files{}
+	peers := out.valid(m)
+	var b, known bytes.Buffer
+	b.WriteString("# Written by Lanyard from the network map. Do not edit: it is written anew at every change.\n")
+	for _, p := range peers {
+		names := p.Name + "." + zone(m)
+		if p.ShortName {
+			names = p.Name + " " + names
+		}
+		fmt.Fprintf(&b, "Host %s\n\tHostName %s\nMatch host %s\n\tHostKeyAlias %s\n", names, p.Addr4, p.Addr4, p.ID)
+		if loginRE.MatchString(p.LoginAs) {
+			fmt.Fprintf(&b, "\tUser %s\n", p.LoginAs)
+		}
+		for _, line := range hostKeyLines(p) {
+			known.WriteString(line)
+		}
+	}
+	common, err := commonSettings(in, program)
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range addressLists(peers, func(api.Peer) bool { return true }) {
+		fmt.Fprintf(&b, "Match host %s\n%s", list, common)
+	}
+	for _, age := range tokenAges(peers) {
+		exec := fmt.Sprintf("%s openssh prepare %s %s", program, in.Paths.Profile, m.Self.ID)
+		if age > 0 {
+			exec += fmt.Sprintf(" %d", age)
+		}
+		for _, list := range addressLists(peers, func(p api.Peer) bool { return p.TokenAge == age }) {
+			fmt.Fprintf(&b, "Match host %s exec \"%s\"\n", list, exec)
+		}
+	}
+	b.WriteString("Match all\n")
+	out.Config, out.KnownHosts = b.Bytes(), known.Bytes()
+	return out, nil
+}
+
+// Settings returns what `ssh -G` must say for peer, by its keyword in lower case.
+func Settings(in Input, peer api.Peer) map[string]string {
+	key, cert, _ := in.Paths.Identity(in.Map.Self.ID)
+	return map[string]string{
+		"hostname":              peer.Addr4.String(),
+		"hostkeyalias":          peer.ID,
+		"identityfile":          configPath(in.Paths, key),
+		"certificatefile":       configPath(in.Paths, cert),
+		"identitiesonly":        "yes",
+		"addkeystoagent":        "false",
+		"stricthostkeychecking": "true",
+		"globalknownhostsfile":  in.Paths.KnownHosts,
+		"userknownhostsfile":    "none",
+		"verifyhostkeydns":      "false",
+	}
+}
+
+func commonSettings(in Input, program string) (string, error) {
+	key, cert, _ := in.Paths.Identity(in.Map.Self.ID)
+	var b strings.Builder
+	for _, s := range []struct{ keyword, path string }{
+		{"IdentityFile", configPath(in.Paths, key)},
+		{"CertificateFile", configPath(in.Paths, cert)},
+		{"GlobalKnownHostsFile", in.Paths.KnownHosts},
+	} {
+		q, err := configWord(s.path)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "\t%s %s\n", s.keyword, q)
+	}
+	b.WriteString("\tIdentitiesOnly yes\n\tAddKeysToAgent no\n\tStrictHostKeyChecking yes\n" +
+		"\tUserKnownHostsFile none\n\tVerifyHostKeyDNS no\n")
+	if in.Userspace {
+		// %h and %p are the address of this block and a number: nothing that somebody else chose.
+		fmt.Fprintf(&b, "\tProxyCommand %s openssh connect %s %%h %%p\n", program, in.Paths.Profile)
+	}
+	return b.String(), nil
+}
+
+// configPath is a file of the .ssh folder as the configuration names it: relative to each user's home in a file that
+// serves all of them.
+func configPath(p paths.Paths, file string) string {
+	return p.SSHDirConfig + "/" + filepath.Base(file)
+}
+
+// valid returns the machines to write, by name, and notes the others.
+func (f *Files) valid(m *api.Map) []api.Peer {
+	seen := map[string]int{}
+	for _, p := range m.Peers {
+		seen[p.Name]++
+		seen[p.ID]++
+		seen[p.Addr4.String()]++
+	}
+	var peers []api.Peer
+	for _, p := range m.Peers {
+		if !p.ServesSSH || p.ID == m.Self.ID {
+			continue
+		}
+		if err := check(p, m, seen); err != nil {
+			f.LeftOut = append(f.LeftOut, fmt.Sprintf("%q is left out of the ssh configuration: %v", p.Name, err))
+			continue
+		}
+		peers = append(peers, p)
+	}
+	slices.SortFunc(peers, func(a, b api.Peer) int { return cmp.Compare(a.Name, b.Name) })
+	return peers
+}
+
+func check(p api.Peer, m *api.Map, seen map[string]int) error {
+	if err := api.CheckName(p.Name); err != nil {
+		return err
+	}
+	switch {
+	case !idRE.MatchString(p.ID):
+		return fmt.Errorf("its id %q is not one", p.ID)
+	case !p.Addr4.Is4() || m.Overlay4.IsValid() && !m.Overlay4.Contains(p.Addr4) || p.Addr4 == m.Self.Addr4:
+		return fmt.Errorf("its address %s is not one of the overlay", p.Addr4)
+	case seen[p.Name] > 1 || seen[p.ID] > 1 || seen[p.Addr4.String()] > 1:
+		return errors.New("another machine has the same name, id or address")
+	case p.TokenAge < 0:
+		return errors.New("its token age is negative")
+	}
+	return nil
+}
+
+func zone(m *api.Map) string {
+	for _, label := range strings.Split(m.Zone, ".") {
+		if api.CheckName(label) != nil {
+			return "lanyard.internal"
+		}
+	}
+	return m.Zone
+}
+
+// hostKeyLines returns known_hosts lines for the keys that the machine's own key vouches for.
+func hostKeyLines(p api.Peer) []string {
+	if len(p.MachineKey) != ed25519.PublicKeySize {
+		return nil
+	}
+	var lines []string
+	for _, k := range p.HostKeys {
+		if !ed25519.Verify(p.MachineKey, api.HostKeyMessage(k.Key), k.Sig) {
+			continue
+		}
+		pub, err := ssh.ParsePublicKey(k.Key)
+		if err != nil {
+			continue
+		}
+		if _, isCert := pub.(*ssh.Certificate); isCert {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %s\n", p.ID, pub.Type(), base64.StdEncoding.EncodeToString(k.Key)))
+	}
+	return lines
+}
+
+// addressLists returns comma-separated addresses of the machines that want, in lines of bounded length.
+func addressLists(peers []api.Peer, want func(api.Peer) bool) []string {
+	var lists []string
+	var line []byte
+	for _, p := range peers {
+		if !want(p) {
+			continue
+		}
+		if len(line) > 0 && len(line)+1+len(p.Addr4.String()) > maxLine {
+			lists, line = append(lists, string(line)), nil
+		}
+		if len(line) > 0 {
+			line = append(line, ',')
+		}
+		line = p.Addr4.AppendTo(line)
+	}
+	if len(line) > 0 {
+		lists = append(lists, string(line))
+	}
+	return lists
+}
+
+func tokenAges(peers []api.Peer) []api.Seconds {
+	var ages []api.Seconds
+	for _, p := range peers {
+		if !slices.Contains(ages, p.TokenAge) {
+			ages = append(ages, p.TokenAge)
+		}
+	}
+	slices.Sort(ages)
+	return ages
+}
+
+// Lookup finds a machine of the map by its name, its name in the zone, its id or its overlay address.
+func Lookup(m *api.Map, host string) (api.Peer, bool) {
+	addr, _ := netip.ParseAddr(host)
+	for _, p := range m.Peers {
+		if p.Name == host || p.ID == host || host == p.Name+"."+zone(m) || addr.IsValid() && (addr == p.Addr4 || addr == p.Addr6) {
+			return p, true
+		}
+	}
+	return api.Peer{}, false
+}
+
+var errPath = "the path %q has a character that an ssh configuration cannot hold safely; use a path without quotes, " +
+	"'$', '%%', backslashes and control characters"
+
+// configWord is a path as an argument in ssh_config.
+func configWord(path string) (string, error) {
+	if bad(path) {
+		return "", fmt.Errorf(errPath, path)
+	}
+	path = filepath.ToSlash(path)
+	if strings.Contains(path, " ") {
+		return `"` + path + `"`, nil
+	}
+	return path, nil
+}
+
+func bad(path string) bool {
+	return path == "" || strings.ContainsFunc(path, func(r rune) bool {
+		return r < ' ' || r == 0x7f || r == '\uFFFD' || strings.ContainsRune("\"'`$%#;&|<>(){}*?!", r) || r == '\\' && !backslashPaths
+	})
+}

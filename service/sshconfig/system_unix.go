@@ -1,0 +1,5 @@
+//go:build unix
+
+package sshconfig
+
+const systemConfig = "/etc/ssh/ssh_config"
