@@ -1,0 +1,256 @@
+package netmap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/client"
+)
+
+// Outbox is what a machine has to tell: audit events, in order, until they are acknowledged. service/spool is one.
+type Outbox interface {
+	Appended() <-chan struct{}
+	Batch(n, maxBytes int) ([]json.RawMessage, []string)
+	Delivered(ids []string)
+}
+
+// Follower keeps one connection to the management server: maps and acknowledgements come down, acknowledgements,
+// facts about this machine and audit events go up.
+type Follower struct {
+	Client  *client.Client
+	Machine client.Machine
+	Store   *Store
+	Outbox  Outbox
+	// Apply puts a map in force, revocations first, and returns the sessions that ended by it. It is not called
+	// twice at a time.
+	Apply func(*api.Map) (ended []string)
+	// Kept is called after a map was written to disk.
+	Kept func(*api.Map)
+	// Self tells this machine's facts. SelfChanged yields when they may differ from what was sent.
+	Self        func() api.SelfUpdate
+	SelfChanged <-chan struct{}
+	// Report is told of every change: connected, with err nil, or not, with the reason.
+	Report func(connected bool, err error)
+	Log    *slog.Logger
+}
+
+// GoneError says that the management server removed this machine.
+type GoneError struct{ Sentence string }
+
+func (e *GoneError) Error() string { return e.Sentence }
+
+// Times of the connection.
+const (
+	firstWait = 200 * time.Millisecond // before the second attempt; doubles
+	longest   = 15 * time.Second       // between attempts
+	pingEvery = 15 * time.Second
+	pingLimit = 10 * time.Second
+	lookEvery = 2 * time.Second // at the network, while waiting for the next attempt
+)
+
+// Bounds of one message of audit events.
+const (
+	batchEvents = 256
+	batchBytes  = 256 << 10
+)
+
+// Run follows until ctx ends (nil), or the management server removed this machine (*GoneError).
+func (f *Follower) Run(ctx context.Context) error {
+	wait := firstWait
+	for {
+		began := time.Now()
+		err := f.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var gone *GoneError
+		if errors.As(err, &gone) {
+			f.Report(false, gone)
+			return gone
+		}
+		f.Report(false, err)
+		if time.Since(began) > longest { // it had worked
+			wait = firstWait
+		}
+		// Jitter: a thousand machines must not come back in the same moment.
+		pause := wait/2 + rand.N(wait)
+		f.Log.Info("not connected to the management server", "err", err, "retry", pause.Round(time.Millisecond))
+		if changed := sleep(ctx, pause); changed {
+			wait = firstWait
+			continue
+		}
+		wait = min(wait*2, longest)
+	}
+}
+
+// sleep waits for d, or until the machine's addresses change, which it reports.
+func sleep(ctx context.Context, d time.Duration) (changed bool) {
+	before := localAddrs()
+	end := time.After(d)
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-end:
+			return false
+		case <-look.C:
+			if !slices.Equal(before, localAddrs()) {
+				return true
+			}
+		}
+	}
+}
+
+func localAddrs() []string {
+	addrs, _ := net.InterfaceAddrs() // an error reads as no addresses
+	s := make([]string, len(addrs))
+	for i, a := range addrs {
+		s[i] = a.String()
+	}
+	slices.Sort(s)
+	return s
+}
+
+// session is one connection. It always returns an error.
+func (f *Follower) session(ctx context.Context) error {
+	stream, err := f.Client.Follow(ctx, f.Machine, f.Store.Have())
+	var refused *api.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusGone {
+		return &GoneError{refused.Message}
+	}
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	f.Report(true, nil)
+
+	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { stream.Close() }) // frees Recv and Send
+	up := make(chan api.Up, 16)
+	stored := make(chan struct{}, 1)
+	g.Go(func() error { return f.receive(ctx, stream, up, stored) })
+	g.Go(func() error { return f.send(ctx, stream, up, stored) })
+	return g.Wait()
+}
+
+func (f *Follower) receive(ctx context.Context, stream *client.Stream, up chan<- api.Up, stored chan<- struct{}) error {
+	for {
+		d, err := stream.Recv(ctx)
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.Gone != "":
+			return &GoneError{d.Gone}
+		case d.AuditAck != nil:
+			f.Outbox.Delivered(d.AuditAck)
+			select {
+			case stored <- struct{}{}:
+			default:
+			}
+		case d.Map != nil:
+			ack, err := f.accept(d.Map)
+			if err != nil {
+				return err
+			}
+			select {
+			case up <- api.Up{Ack: ack}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// accept puts a map in force. It comes into force before it is written, as it may carry a revocation and a disk may
+// be slow; it is acknowledged after, so that what the server counts as in force survives a restart.
+func (f *Follower) accept(signed *api.SignedMap) (*api.Ack, error) {
+	m, same, err := f.Store.Check(signed)
+	if err != nil {
+		return nil, err
+	}
+	if same {
+		return &api.Ack{Version: m.Version}, nil
+	}
+	ended := f.Apply(m)
+	if err := f.Store.Keep(signed, m); err != nil {
+		return nil, fmt.Errorf("%w; it is in force until this service stops", err)
+	}
+	if f.Kept != nil {
+		f.Kept(m)
+	}
+	return &api.Ack{Version: m.Version, Ended: ended}, nil
+}
+
+func (f *Follower) send(ctx context.Context, stream *client.Stream, up <-chan api.Up, stored <-chan struct{}) error {
+	if m := f.Store.Current(); m != nil {
+		// The version that Have named is in force: an effect may wait for this machine.
+		if err := stream.Send(ctx, api.Up{Ack: &api.Ack{Version: m.Version}}); err != nil {
+			return err
+		}
+	}
+	self := f.Self()
+	if err := stream.Send(ctx, api.Up{Self: &self}); err != nil {
+		return err
+	}
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	// Events that are on their way and not acknowledged: one batch at a time.
+	underway := false
+	for {
+		appended := f.Outbox.Appended()
+		if !underway {
+			lines, _ := f.Outbox.Batch(batchEvents, batchBytes)
+			if len(lines) > 0 {
+				if err := stream.Send(ctx, api.Up{Audit: lines}); err != nil {
+					return err
+				}
+				underway = true
+			}
+		}
+		if underway {
+			appended = nil
+		}
+		var err error
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case u := <-up:
+			err = stream.Send(ctx, u)
+		case <-stored:
+			underway = false
+		case <-appended:
+		case <-f.SelfChanged:
+			if next := f.Self(); !sameSelf(next, self) {
+				self = next
+				err = stream.Send(ctx, api.Up{Self: &self})
+			}
+		case <-ping.C:
+			pctx, cancel := context.WithTimeout(ctx, pingLimit)
+			err = stream.Ping(pctx)
+			cancel()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func sameSelf(a, b api.SelfUpdate) bool {
+	x, err1 := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && string(x) == string(y)
+}
