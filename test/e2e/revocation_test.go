@@ -1,0 +1,140 @@
+//go:build linux
+
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// blocks is how often the block is timed; the worst counts.
+const blocks = 20
+
+func TestBlockEndsSessionWithinASecond(t *testing.T) {
+	needsRoot(t)
+	w := open(t, false)
+	w.login("bob")
+	w.login("carol")
+	samePeer, otherUser := w.open("bob"), w.open("carol")
+	var worstSSH, worstTree time.Duration
+	for i := range blocks {
+		w.login("ann")
+		s := w.open("ann")
+		w.admin("user", "block", "ann@example.com")
+		answered := time.Now()
+		ssh, tree, err := s.ended(answered, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		worstSSH, worstTree = max(worstSSH, ssh), max(worstTree, tree)
+		if err := s.check("blocked"); err != nil {
+			t.Error(err)
+		}
+		if i == 0 {
+			if r := w.ssh("ann", "true"); r.code != 255 {
+				t.Errorf("a blocked person's ssh: %s", r)
+			}
+		}
+		w.admin("user", "unblock", "ann@example.com")
+		if t.Failed() {
+			break
+		}
+	}
+	t.Logf("worst of %d after the answer: ssh %s, process tree %s", blocks, worstSSH, worstTree)
+	if worstSSH > time.Second || worstTree > time.Second {
+		t.Errorf("worst of %d: ssh ended after %s, its processes after %s; want within 1 s of the answer", blocks, worstSSH, worstTree)
+	}
+	if !samePeer.alive() {
+		t.Errorf("bob's session from the same peer ended too:\n%s", samePeer.Text())
+	}
+	if !otherUser.alive() {
+		t.Errorf("carol's session ended too:\n%s", otherUser.Text())
+	}
+}
+
+func TestWhatIsNoLongerAllowedEnds(t *testing.T) {
+	needsRoot(t)
+	w := open(t, false)
+	w.login("carol")
+	bystander := w.open("carol")
+	for _, c := range []struct {
+		name, reason string
+		change, undo func()
+	}{
+		{
+			"out of the group", "no-rule policy-changed",
+			func() { w.admin("group", "remove", "web-team", "ann@example.com") },
+			func() { w.admin("group", "add", "web-team", "ann@example.com") },
+		},
+		{
+			"the policy is removed", "no-rule policy-changed",
+			func() { w.admin("policy", "remove", "web") },
+			func() {
+				if err := w.mgmt.AddPolicy(within(t, 10*time.Second), "web", "group:web-team", "tag:web", w.as); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		{
+			"logout", "logout revoked",
+			func() {
+				if out, err := w.peers[laptop].Lanyard(within(t, 10*time.Second), "ann", "logout"); err != nil {
+					t.Fatal(err, out)
+				}
+			},
+			func() {},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.login("ann")
+			s := w.open("ann")
+			c.change()
+			answered := time.Now()
+			ssh, tree, err := s.ended(answered, 10*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ssh > time.Second || tree > time.Second {
+				t.Errorf("ssh ended after %s, its processes after %s; want within 1 s", ssh, tree)
+			}
+			if !slices.ContainsFunc(strings.Fields(c.reason), func(r string) bool { return s.check(r) == nil }) {
+				t.Errorf("want exit status 255 and one of the reasons %s: %v", c.reason, s.check(c.reason))
+			}
+			c.undo()
+		})
+	}
+	if !bystander.alive() {
+		t.Errorf("carol's session ended too:\n%s", bystander.Text())
+	}
+}
+
+func TestRefusedLoginSaysWhy(t *testing.T) {
+	needsRoot(t)
+	w := open(t, false)
+	w.login("ann")
+	host := strings.TrimPrefix(w.target, w.as+"@")
+	ssh := func(person, target string) result {
+		return finish(w.machine(person).SSH(within(t, 20*time.Second), person, "ssh", "-o", "BatchMode=yes", target, "true"))
+	}
+	for _, c := range []struct{ name, person, target, reason string }{
+		{"an account that the rule does not name", "ann", "bob@" + host, "local-user"},
+		{"root", "ann", "root@" + host, "privileged local-user"},
+		{"an account that does not exist", "ann", "nobody-here@" + host, "no-account local-user"},
+		{"a number for an account", "ann", "0@" + host, "no-account local-user privileged"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := ssh(c.person, c.target)
+			if r.code != 255 || !slices.ContainsFunc(strings.Fields(c.reason), func(x string) bool { return strings.Contains(r.err, "["+x+"]") }) {
+				t.Errorf("want exit status 255 and one of [%s]: %s", c.reason, r)
+			}
+		})
+	}
+	t.Run("nobody signed in", func(t *testing.T) {
+		r := ssh("bob", w.target)
+		if r.code != 255 || !strings.Contains(r.err, "lanyard login") {
+			t.Errorf("want exit status 255 and a hint to sign in: %s", r)
+		}
+	})
+}

@@ -1,0 +1,267 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/test/lab"
+)
+
+// watch counts, on the wire between laptop and web-1 and at both ends, WireGuard's packets and all others.
+const watch = `table netdev watch {
+	counter wireguard { }
+	counter other { }
+	chain arriving {
+		type filter hook ingress device eth0 priority -500; policy accept;
+		ether saddr != %[1]s accept
+		ether type arp accept
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept
+		udp dport %[2]d counter name wireguard accept
+		counter name other
+	}
+}`
+
+var counted = regexp.MustCompile(`counter (\w+) \{\s*packets (\d+) bytes (\d+)`)
+
+func (w *world) watch(t *testing.T, at, from *lab.Peer) func() (wireguard, other int) {
+	t.Helper()
+	ctx := within(t, time.Minute)
+	status, err := at.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac, err := os.ReadFile(from.Path("/sys/class/net/eth0/address"))
+	out := strings.TrimSpace(string(mac))
+	if err != nil || out == "" {
+		// /sys shows the namespace that mounted it; ask ip instead.
+		link, err := from.Output(ctx, "", "ip", "-o", "link", "show", "eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := strings.Fields(link)
+		for i := range f {
+			if f[i] == "link/ether" {
+				out = f[i+1]
+			}
+		}
+	}
+	c := at.Command(ctx, "", "nft", "-f", "-")
+	c.Stdin = strings.NewReader(fmt.Sprintf(watch, out, status.Tunnel.ListenPort))
+	if r := finish(c); r.code != 0 {
+		t.Fatalf("nft: %s", r)
+	}
+	return func() (wireguard, other int) {
+		out, err := at.Output(ctx, "", "nft", "list", "table", "netdev", "watch")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := map[string]int{}
+		for _, m := range counted.FindAllStringSubmatch(out, -1) {
+			n[m[1]], _ = strconv.Atoi(m[3])
+		}
+		if len(n) < 2 {
+			t.Fatalf("no counters in %s", out)
+		}
+		return n["wireguard"], n["other"]
+	}
+}
+
+// greeting is what the first line of a TCP connection from one machine to an address is: empty when there is none.
+func greeting(t *testing.T, from *lab.Peer, host string, port int) string {
+	t.Helper()
+	r := finish(from.Command(within(t, 10*time.Second), "", "timeout", "3", "bash", "-c",
+		fmt.Sprintf(`exec 3<>/dev/tcp/%s/%d && IFS= read -r -t 2 line <&3 && echo "$line"`, host, port)))
+	return strings.TrimSpace(r.out)
+}
+
+func TestSessionCrossesTheTunnelOnly(t *testing.T) {
+	needsRoot(t)
+	w := open(t, false)
+	ctx := within(t, 2*time.Minute)
+	server, client := w.peers[web], w.peers[laptop]
+	serverAddr, err := server.Overlay(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clientAddr, err := client.Overlay(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Run(ctx, "", "ssh-keygen", "-A"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Start("sshd", "", "/usr/sbin/sshd", "-D", "-e", "-o", "ListenAddress=0.0.0.0", "-o", "ListenAddress=::"); err != nil {
+		t.Fatal(err)
+	}
+	w.login("ann")
+
+	t.Run("the wire carries WireGuard alone", func(t *testing.T) {
+		atServer, atClient := w.watch(t, server, client), w.watch(t, client, server)
+		const size = 4 << 20
+		file := filepath.Join(client.Home("ann"), "four-megabytes")
+		if err := client.Write(file, "ann", 0o600, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		if r := finish(client.SSH(ctx, "ann", "scp", "-q", file, w.target+":/tmp/up")); r.code != 0 {
+			t.Fatal(r)
+		}
+		if r := finish(client.SSH(ctx, "ann", "scp", "-q", w.target+":/tmp/up", file+".back")); r.code != 0 {
+			t.Fatal(r)
+		}
+		for name, read := range map[string]func() (int, int){web: atServer, laptop: atClient} {
+			wireguard, other := read()
+			if wireguard < size || other != 0 {
+				t.Errorf("%s received %d bytes of WireGuard and %d of anything else from the other peer, want at least %d and 0", name, wireguard, other, size)
+			}
+		}
+	})
+	t.Run("SSH_CONNECTION shows overlay addresses", func(t *testing.T) {
+		r := w.ssh("ann", "echo $SSH_CONNECTION")
+		f := strings.Fields(r.out)
+		if r.code != 0 || len(f) != 4 || f[0] != clientAddr || f[2] != serverAddr || f[3] != "22" {
+			t.Errorf("SSH_CONNECTION from %s to %s: %s", clientAddr, serverAddr, r)
+		}
+	})
+	t.Run("OpenSSH's sshd keeps the other addresses", func(t *testing.T) {
+		if got := greeting(t, client, server.Addr, 22); !strings.Contains(got, "OpenSSH") {
+			t.Errorf("on the LAN address answers %q, want OpenSSH's sshd", got)
+		}
+		if got := greeting(t, server, "127.0.0.1", 22); !strings.Contains(got, "OpenSSH") {
+			t.Errorf("on loopback answers %q, want OpenSSH's sshd", got)
+		}
+		if got := greeting(t, client, serverAddr, 22); !strings.HasPrefix(got, "SSH-2.0-") || strings.Contains(got, "OpenSSH") {
+			t.Errorf("in the tunnel answers %q, want Lanyard", got)
+		}
+	})
+	t.Run("22022 serves nobody directly", func(t *testing.T) {
+		for _, c := range []struct {
+			who  string
+			from *lab.Peer
+			to   string
+		}{
+			{"a peer in the tunnel", client, serverAddr}, {"the LAN", client, server.Addr}, {"loopback", server, "127.0.0.1"},
+			{"its own overlay address", server, serverAddr}, {"its own LAN address", server, server.Addr}, {"IPv6 loopback", server, "::1"},
+		} {
+			if got := greeting(t, c.from, c.to, 22022); got != "" {
+				t.Errorf("%s gets %q from %s:22022", c.who, got, c.to)
+			}
+		}
+	})
+	t.Run("without the client's daemon there is no way", func(t *testing.T) {
+		if err := client.Daemon.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		c := client.SSH(within(t, 20*time.Second), "ann", "ssh", "-o", "ConnectTimeout=3", w.target, "true")
+		if r := finish(c); r.code != 255 {
+			t.Errorf("ssh with the daemon stopped: %s", r)
+		}
+		if err := client.StartDaemon(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Knows(ctx, web); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.ssh("ann", "echo back"); r.out != "back\n" {
+			t.Errorf("after the daemon's start: %s", r)
+		}
+	})
+	t.Run("after a reboot with the management server dead", func(t *testing.T) {
+		w.mgmt.Process.Kill()
+		for _, p := range []*lab.Peer{server, client} {
+			p.Daemon.Kill()
+		}
+		for _, p := range []*lab.Peer{server, client} {
+			if err := p.StartDaemon(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := server.Serves(ctx); err != nil {
+			t.Fatal(err)
+		}
+		var last result
+		if err := lab.Until(within(t, 20*time.Second), "a session", func() error {
+			if last = w.ssh("ann", "echo still here"); last.out != "still here\n" {
+				return fmt.Errorf("%s", last)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.mgmt.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestHostFirewall(t *testing.T) {
+	needsRoot(t)
+	w := open(t, false)
+	server := w.peers[web]
+	w.login("ann")
+	port := 0
+	if s, err := server.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	} else if port = s.Tunnel.ListenPort; s.SSH.Mode != "kernel" {
+		t.Errorf("without a firewall flows end in %q (%s), want kernel", s.SSH.Mode, s.SSH.Detail)
+	}
+	for _, c := range []struct {
+		name    string
+		on, off []string
+	}{
+		{
+			"nftables with an input policy of drop",
+			[]string{"bash", "-c", fmt.Sprintf(`nft -f - <<'END'
+table inet fw {
+	chain input {
+		type filter hook input priority 0; policy drop;
+		iif lo accept
+		ct state established,related accept
+		tcp dport 22 accept
+		udp dport %d accept
+		meta l4proto { icmp, ipv6-icmp } accept
+	}
+}
+END`, port)},
+			[]string{"nft", "delete", "table", "inet", "fw"},
+		},
+		{
+			"ufw",
+			[]string{"bash", "-c", fmt.Sprintf("ufw allow 22/tcp && ufw allow %d/udp && ufw --force enable", port)},
+			[]string{"ufw", "--force", "disable"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := within(t, time.Minute)
+			if err := server.Run(ctx, "", c.on...); err != nil {
+				t.Fatal(err)
+			}
+			if err := lab.Until(within(t, 30*time.Second), "the daemon to notice", func() error {
+				s, err := server.Status(ctx)
+				if err == nil && s.SSH.Mode != "netstack" {
+					err = fmt.Errorf("ssh %+v", s.SSH)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if r := w.ssh("ann", "echo through; exit 7"); r.out != "through\n" || r.code != 7 {
+				t.Errorf("ssh under %s: %s", c.name, r)
+			}
+			text, err := server.Lanyard(ctx, "", "status")
+			if err != nil || !strings.Contains(text, "netstack") {
+				t.Errorf("status does not say netstack (%v):\n%s", err, text)
+			}
+			if err := server.Run(ctx, "", c.off...); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
