@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -38,23 +37,16 @@ func (w *world) watch(t *testing.T, at, from *lab.Peer) func() (wireguard, other
 	if err != nil {
 		t.Fatal(err)
 	}
-	mac, err := os.ReadFile(from.Path("/sys/class/net/eth0/address"))
-	out := strings.TrimSpace(string(mac))
-	if err != nil || out == "" {
-		// /sys shows the namespace that mounted it; ask ip instead.
-		link, err := from.Output(ctx, "", "ip", "-o", "link", "show", "eth0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := strings.Fields(link)
-		for i := range f {
-			if f[i] == "link/ether" {
-				out = f[i+1]
-			}
-		}
+	link, err := from.Output(ctx, "", "ip", "-o", "link", "show", "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := regexp.MustCompile(`link/ether (\S+)`).FindStringSubmatch(link)
+	if mac == nil {
+		t.Fatalf("no hardware address in %q", link)
 	}
 	c := at.Command(ctx, "", "nft", "-f", "-")
-	c.Stdin = strings.NewReader(fmt.Sprintf(watch, out, status.Tunnel.ListenPort))
+	c.Stdin = strings.NewReader(fmt.Sprintf(watch, mac[1], status.Tunnel.ListenPort))
 	if r := finish(c); r.code != 0 {
 		t.Fatalf("nft: %s", r)
 	}

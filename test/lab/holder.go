@@ -88,6 +88,22 @@ func (l *Lab) hold(ctx context.Context, h holding) (*Machine, error) {
 	return m, nil
 }
 
+// ownSys mounts a /sys that shows the machine's own interfaces, and the host's control groups in it again.
+func ownSys() error {
+	cgroups, err := os.Open("/sys/fs/cgroup")
+	if err != nil {
+		return err
+	}
+	defer cgroups.Close()
+	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /sys: %w", err)
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", cgroups.Fd()), "/sys/fs/cgroup", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("put /sys/fs/cgroup back: %w", err)
+	}
+	return nil
+}
+
 // private folders of a machine: empty but for what holdMain puts there.
 var private = []string{"/run", "/var/lib", "/var/log", "/home", "/root"}
 
@@ -101,6 +117,9 @@ func holdMain(arg string) error {
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := ownSys(); err != nil {
+		return err
 	}
 	if err := unix.Sethostname([]byte(h.Name)); err != nil {
 		return err

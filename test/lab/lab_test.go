@@ -64,6 +64,10 @@ func TestMachinesOwnTheirFilesAndNetwork(t *testing.T) {
 	if want := "bob\ntwo\n/home/bob\n/home/bob\n"; strings.TrimSuffix(strings.TrimSuffix(who, "cubic\n"), "reno\n") != want {
 		t.Errorf("a program of bob's on two sees %q, want %q and cubic or reno", who, want)
 	}
+	ifaces, err := two.Output(t.Context(), "", "ls", "/sys/class/net", "/sys/fs/cgroup")
+	if err != nil || !strings.Contains(ifaces, "eth0\nlo\n") || len(strings.Fields(ifaces)) < 6 {
+		t.Errorf("/sys shows %q (%v)", ifaces, err)
+	}
 	p, err := two.Start("listener", "", "/usr/sbin/sshd", "-D", "-e", "-o", "ListenAddress="+two.Addr)
 	if err != nil {
 		t.Fatal(err)
