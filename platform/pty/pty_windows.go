@@ -37,3 +37,6 @@ func (p *PTY) Resize(s Size) error { return p.ConPty.Resize(cells(s.Cols, 80), c
 func (p *PTY) Start(path string, argv []string, attr *syscall.ProcAttr) (pid int, handle uintptr, err error) {
 	return p.Spawn(path, argv, attr)
 }
+
+// CloseSlave does nothing: a console has no slave side.
+func (p *PTY) CloseSlave() {}

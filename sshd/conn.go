@@ -1,0 +1,376 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/reason"
+	"lanyard/platform/spawn"
+	"lanyard/sshd/flow"
+	"lanyard/sshd/session"
+)
+
+// conn is one connection, from accept to its end.
+type conn struct {
+	s       *Server
+	id      string // session id
+	nc      *flow.Conn
+	remote  netip.AddrPort
+	source  api.Peer
+	started time.Time
+	last    atomic.Int64  // Unix nanoseconds of the last bytes on a channel
+	gone    chan struct{} // closed when all is over
+
+	mu       sync.Mutex // guards the rest
+	told     reason.Code
+	refusals int
+	grant    *grant
+	begun    bool        // SessionStart was recorded
+	ended    reason.Code // "" while nothing ended it
+	life     context.CancelFunc
+	scope    *spawn.Scope
+	sessions map[*session.Session]bool
+	forwards int
+	open     int // channels
+	closed   bool
+}
+
+// handshake runs until the connection is authenticated or refused.
+func (c *conn) handshake() {
+	_ = c.nc.SetDeadline(time.Now().Add(c.s.cfg.Limits.LoginGrace))
+	var user string
+	cfg := c.config()
+	cfg.AuthLogCallback = func(m ssh.ConnMetadata, _ string, _ error) { user = m.User() }
+	sc, chans, reqs, err := ssh.NewServerConn(c.nc, cfg)
+	c.s.authenticated(c)
+	if err == nil {
+		_ = c.nc.SetDeadline(time.Time{})
+		if _, ok := sc.Permissions.ExtraData[grantKey{}].(*grant); !ok {
+			err = errors.New("authentication left no grant")
+			sc.Close()
+		}
+	}
+	if err != nil {
+		c.s.cfg.Log.Debug("handshake failed", "source", c.source.Name, "err", err)
+		c.refusedBefore(user)
+		c.nc.Close()
+		c.over()
+		return
+	}
+	g := sc.Permissions.ExtraData[grantKey{}].(*grant)
+	go c.serve(g, chans, reqs)
+}
+
+// serve answers the client's channels and requests until the connection ends.
+func (c *conn) serve(g *grant, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request) {
+	life, cancel := context.WithCancel(c.s.life)
+	c.mu.Lock()
+	c.life = cancel
+	c.scope = c.s.scopes.Open(c.id)
+	ended := c.ended
+	c.mu.Unlock()
+	if ended != "" {
+		c.nc.Close()
+	}
+	noMore := false // no-more-sessions@openssh.com
+	for chans != nil || reqs != nil {
+		select {
+		case nch, ok := <-chans:
+			if !ok {
+				chans = nil
+			} else if noMore && nch.ChannelType() == "session" {
+				_ = nch.Reject(ssh.Prohibited, "the client said that there would be no more sessions")
+			} else {
+				c.channel(life, g, nch)
+			}
+		case r, ok := <-reqs:
+			if !ok {
+				reqs = nil
+				continue
+			}
+			noMore = noMore || r.Type == "no-more-sessions@openssh.com"
+			// keepalive@openssh.com wants any answer; forwarding requests (-R) are not served.
+			_ = r.Reply(false, nil)
+		}
+	}
+	cancel()
+	c.over()
+}
+
+// over records the end and forgets the connection.
+func (c *conn) over() {
+	c.mu.Lock()
+	c.closed = true
+	g, begun, code, scope := c.grant, c.begun, c.ended, c.scope
+	c.mu.Unlock()
+	if begun {
+		e := c.event(audit.SessionEnd, g)
+		if e.Reason = code; code == "" {
+			e.Reason = reason.OK
+		}
+		e.DurationMS = c.since(c.started)
+		_ = c.s.record(e)
+	}
+	if scope != nil && code == "" {
+		scope.Close()
+	}
+	close(c.gone)
+	c.s.forget(c)
+}
+
+// review decides the session again.
+func (c *conn) review() reason.Code {
+	c.mu.Lock()
+	g := c.grant
+	c.mu.Unlock()
+	if g == nil {
+		return reason.OK
+	}
+	d := c.decide(g, true)
+	if d.Allowed() {
+		c.mu.Lock()
+		if c.begun {
+			g.decided = d
+		}
+		c.mu.Unlock()
+		return reason.OK
+	}
+	switch d.Code {
+	case reason.NoRule, reason.LocalUser, reason.Privileged, reason.OwnDevice, reason.MFA:
+		return reason.PolicyGone // the person had access a moment ago
+	}
+	return d.Code
+}
+
+// checkTime ends the session at its limits.
+func (c *conn) checkTime() {
+	c.mu.Lock()
+	var longest, idle time.Duration
+	if c.grant != nil {
+		longest, idle = c.grant.decided.MaxSession, c.grant.decided.Idle
+	}
+	c.mu.Unlock()
+	now := c.s.cfg.Now()
+	switch {
+	case longest > 0 && now.Sub(c.started) >= longest:
+		c.end(reason.MaxTime)
+	case idle > 0 && now.Sub(time.Unix(0, c.last.Load())) >= idle:
+		c.end(reason.Idle)
+	}
+}
+
+// closeTime is how long the client may take to read the reason and hang up by itself. A connection that is cut at
+// once may lose what it has not read yet (a reset overtakes data).
+const closeTime = 200 * time.Millisecond
+
+// end ends the session, and reports whether this call did. Everybody sees the reason, every process is killed, the
+// connection closes; a shutdown spares what ignores a hang-up.
+func (c *conn) end(code reason.Code) bool {
+	c.mu.Lock()
+	if c.ended != "" || c.closed {
+		c.mu.Unlock()
+		return false
+	}
+	c.ended = code
+	scope := c.scope
+	sessions := make([]*session.Session, 0, len(c.sessions))
+	for s := range c.sessions {
+		sessions = append(sessions, s)
+	}
+	cut := c.life
+	c.mu.Unlock()
+	c.s.cfg.Log.Info("ended a session", "session", c.id, "peer", c.source.Name, "reason", code)
+	c.s.run(func() {
+		var wg sync.WaitGroup
+		if scope != nil {
+			wg.Go(func() {
+				if code != reason.Shutdown {
+					scope.Kill()
+				}
+				scope.Close()
+			})
+		}
+		for _, s := range sessions {
+			wg.Go(func() { s.End(code.Line()) })
+		}
+		if cut != nil {
+			cut() // forwards
+		}
+		wg.Wait()
+		_ = c.nc.CloseWrite()
+		select {
+		case <-c.gone:
+		case <-time.After(closeTime):
+		}
+		c.nc.Close()
+	})
+	return true
+}
+
+// channel opens a channel of the client, after the session was decided once more.
+func (c *conn) channel(life context.Context, g *grant, nch ssh.NewChannel) {
+	if code := c.review(); code != reason.OK {
+		_ = nch.Reject(ssh.Prohibited, code.Line())
+		c.end(code)
+		return
+	}
+	c.mu.Lock()
+	full := c.open >= c.s.cfg.Limits.Channels
+	ended := c.ended != ""
+	if !full && !ended {
+		c.open++
+	}
+	c.mu.Unlock()
+	if full || ended {
+		_ = nch.Reject(ssh.ResourceShortage, reason.TooMany.Line())
+		return
+	}
+	c.s.run(func() {
+		defer func() {
+			c.mu.Lock()
+			c.open--
+			c.mu.Unlock()
+		}()
+		switch nch.ChannelType() {
+		case "session":
+			c.session(g, nch)
+		case "direct-tcpip":
+			c.forward(life, g, nch)
+		default:
+			_ = nch.Reject(ssh.UnknownChannelType, "not served here")
+		}
+	})
+}
+
+func (c *conn) session(g *grant, nch ssh.NewChannel) {
+	ch, reqs, err := nch.Accept()
+	if err != nil {
+		return
+	}
+	s := session.New(c.sessionLogin(g), ch)
+	c.mu.Lock()
+	ended := c.ended
+	if c.sessions == nil {
+		c.sessions = make(map[*session.Session]bool)
+	}
+	c.sessions[s] = true
+	c.mu.Unlock()
+	if ended != "" {
+		_ = ch.Close()
+	}
+	s.Serve(reqs)
+	c.mu.Lock()
+	delete(c.sessions, s)
+	c.mu.Unlock()
+}
+
+func (c *conn) can(g *grant) func(api.Capability) bool {
+	return func(k api.Capability) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.ended == "" && g.decided.Has(k)
+	}
+}
+
+func (c *conn) moved() { c.last.Store(c.s.cfg.Now().UnixNano()) }
+
+func (c *conn) sessionLogin(g *grant) *session.Login {
+	c.mu.Lock()
+	scope := c.scope
+	c.mu.Unlock()
+	return &session.Login{
+		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Scope: scope,
+		Can: c.can(g), Moved: c.moved, Life: c.s.life, Go: c.s.run,
+		Log: c.s.cfg.Log.With("session", c.id, "user", g.user, "peer", c.source.Name),
+		Refused: func(what, command string, k api.Capability) {
+			e := c.event(audit.Refused, g)
+			e.What, e.Command, e.Reason, e.Detail = what, command, reason.Capability, string(k)
+			_ = c.s.record(e)
+		},
+		Begin: func(what, command string) func(session.Result) {
+			begin := c.event(audit.ChannelStart, g)
+			begin.Channel, begin.What, begin.Command = api.NewID("c"), what, command
+			_ = c.s.record(begin)
+			return func(r session.Result) {
+				e := c.event(audit.ChannelEnd, g)
+				e.Channel, e.What, e.BytesIn, e.BytesOut = begin.Channel, what, r.In, r.Out
+				e.DurationMS = e.Time.Sub(begin.Time).Milliseconds()
+				if r.Exit != nil {
+					e.ExitStatus = &r.Exit.Status
+					e.Detail = r.Exit.Signal
+				}
+				c.mu.Lock()
+				e.Reason = c.ended
+				c.mu.Unlock()
+				_ = c.s.record(e)
+			}
+		},
+	}
+}
+
+// environment is what sshd(8) tells of a connection. Programs see the port that the client connected to, not the
+// one that the packets were redirected to.
+func (c *conn) environment(g *grant) []string {
+	local := ""
+	if st := c.s.cfg.State(); st != nil && st.Map != nil {
+		if a := st.Map.Self.Addr4; c.remote.Addr().Is4() && a.IsValid() {
+			local = a.String()
+		} else if a := st.Map.Self.Addr6; c.remote.Addr().Is6() && a.IsValid() {
+			local = a.String()
+		}
+	}
+	if local == "" {
+		local, _, _ = net.SplitHostPort(c.nc.LocalAddr().String())
+	}
+	return []string{
+		fmt.Sprintf("SSH_CLIENT=%s %d %d", c.remote.Addr(), c.remote.Port(), sshPort),
+		fmt.Sprintf("SSH_CONNECTION=%s %d %s %d", c.remote.Addr(), c.remote.Port(), local, sshPort),
+		"LANYARD_USER=" + oneLine(g.user),
+	}
+}
+
+const sshPort = 22
+
+// oneLine drops what could end an environment variable or a line: the identity provider chose the name.
+func oneLine(s string) string {
+	r := slices.DeleteFunc([]rune(s), func(r rune) bool { return r < ' ' || r == 0x7f })
+	return string(r)
+}
+
+func (c *conn) info() (SessionInfo, bool) {
+	c.mu.Lock()
+	if !c.begun || c.closed || c.ended != "" {
+		c.mu.Unlock()
+		return SessionInfo{}, false
+	}
+	g := c.grant
+	i := SessionInfo{
+		ID: c.id, Source: c.source, SourceAddr: c.remote, Ref: g.subject.Ref, User: g.user, LocalUser: g.account.Name,
+		Rule: g.decided.Rule, RuleName: g.decided.RuleName, Since: c.started, LastActive: time.Unix(0, c.last.Load()),
+	}
+	for range c.forwards {
+		i.Channels = append(i.Channels, "forward-local")
+	}
+	sessions := make([]*session.Session, 0, len(c.sessions))
+	for s := range c.sessions {
+		sessions = append(sessions, s)
+	}
+	c.mu.Unlock()
+	for _, s := range sessions { // they call back under their own lock
+		if w := s.What(); w != "" {
+			i.Channels = append(i.Channels, w)
+		}
+	}
+	return i, true
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package flow
+
+import "syscall"
+
+func quickAck(syscall.RawConn) {}

@@ -1,0 +1,80 @@
+package flow
+
+import (
+	"net"
+	"sync"
+	"syscall"
+)
+
+// Conn wraps the connection under an SSH transport. x/crypto/ssh reads through a buffer of 4 kB; Conn reads from
+// the system in big pieces while data is plenty and holds no buffer while there is none.
+type Conn struct {
+	net.Conn
+	rc syscall.RawConn // nil: reads cannot wait without a buffer
+
+	mu   sync.Mutex // one reader at a time; guards what follows
+	buf  *[big]byte
+	r, w int
+	acks int // reads that still acknowledge at once
+}
+
+// quickAcks is how many reads acknowledge at once. The client's NEWKEYS and SERVICE_REQUEST, two small writes
+// under Nagle's algorithm, otherwise meet the delayed acknowledgement and cost 40 ms in every handshake. A whole
+// session of them would cost throughput.
+const quickAcks = 40
+
+// Wrap returns c with buffered reads.
+func Wrap(c net.Conn) *Conn {
+	w := &Conn{Conn: c}
+	if sc, ok := c.(syscall.Conn); ok && pollable {
+		if rc, err := sc.SyscallConn(); err == nil {
+			w.rc, w.acks = rc, quickAcks
+			quickAck(rc)
+		}
+	}
+	return w
+}
+
+func (c *Conn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.r == c.w {
+		if c.rc == nil {
+			return c.Conn.Read(p)
+		}
+		if c.acks > 0 {
+			c.acks--
+			defer quickAck(c.rc)
+		}
+		buf, n, err := readPolled(c.rc)
+		if err != nil {
+			if buf != nil {
+				buffers.Put(buf)
+			}
+			return 0, c.readError(err)
+		}
+		c.buf, c.r, c.w = buf, 0, n
+	}
+	n := copy(p, c.buf[c.r:c.w])
+	if c.r += n; c.r == c.w {
+		buffers.Put(c.buf)
+		c.buf = nil
+	}
+	return n, nil
+}
+
+// readError makes of a closed or timed-out connection's raw error what net.Conn returns.
+func (c *Conn) readError(err error) error {
+	if errno, ok := err.(syscall.Errno); ok {
+		return &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: errno}
+	}
+	return err
+}
+
+// CloseWrite ends our side and leaves the other open, where the connection can do that.
+func (c *Conn) CloseWrite() error {
+	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return c.Conn.Close()
+}

@@ -1,0 +1,167 @@
+// Package forward serves what SSH carries besides sessions: connections to ports (RFC 4254 §7.2, ssh -L, -D, -J).
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api/reason"
+	"lanyard/platform/accounts"
+	"lanyard/sshd/flow"
+)
+
+// Login is what the channels of one connection share.
+type Login struct {
+	Account accounts.Account
+	// Allowed returns the address to dial for a host that resolved to ip, if the decision in force grants it.
+	Allowed func(host string, ip netip.Addr, port uint16) (netip.AddrPort, bool)
+	// Refused records a destination that is not granted.
+	Refused func(target string, c reason.Code)
+	// Begin records that a connection opens; the function it returns, that it closed.
+	Begin func(target string) func(in, out int64)
+	Moved func()
+	Life  context.Context // ends with the SSH connection
+	Go    func(func())    // runs a goroutine that the server waits for
+}
+
+// Times of a dial.
+const (
+	resolveTime = 5 * time.Second
+	dialTime    = 20 * time.Second
+)
+
+// target is the payload of "direct-tcpip" (RFC 4254 §7.2).
+type target struct {
+	Host       string
+	Port       uint32
+	OriginHost string
+	OriginPort uint32
+}
+
+// parseTarget reads and checks a payload.
+func parseTarget(payload []byte) (host string, port uint16, err error) {
+	var t target
+	if ssh.Unmarshal(payload, &t) != nil {
+		return "", 0, errors.New("the destination cannot be read")
+	}
+	if t.Port == 0 || t.Port > 65535 {
+		return "", 0, fmt.Errorf("there is no port %d", t.Port)
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(t.Host, "["), "]")
+	if host == "" || len(host) > 253 || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
+		return "", 0, errors.New("the destination's name is not valid")
+	}
+	return host, uint16(t.Port), nil
+}
+
+// Direct serves a "direct-tcpip" channel until both ways have ended.
+func Direct(l *Login, nch ssh.NewChannel) {
+	host, port, err := parseTarget(nch.ExtraData())
+	if err != nil {
+		_ = nch.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	name := net.JoinHostPort(host, strconv.Itoa(int(port)))
+	addrs, err := resolve(l.Life, host)
+	if err != nil {
+		// Whether a name exists is not for everyone to ask: without any grant it is refused like the rest.
+		if _, ok := l.Allowed(host, netip.AddrFrom4([4]byte{127, 0, 0, 1}), port); !ok {
+			l.refuse(nch, name)
+			return
+		}
+		_ = nch.Reject(ssh.ConnectionFailed, "no address for "+host)
+		return
+	}
+	var conn net.Conn
+	granted := false
+	for _, ip := range addrs {
+		to, ok := l.Allowed(host, ip, port)
+		if !ok {
+			continue
+		}
+		granted = true
+		// The address that was checked is the one that is dialled; the name is not asked again.
+		if conn, err = dial(l.Life, l.Account, to); err == nil {
+			break
+		}
+	}
+	if !granted {
+		l.refuse(nch, name)
+		return
+	}
+	if conn == nil {
+		_ = nch.Reject(ssh.ConnectionFailed, plain(err))
+		return
+	}
+	ch, reqs, err := nch.Accept()
+	if err != nil {
+		conn.Close()
+		return
+	}
+	end := l.Begin(name)
+	l.Go(func() { ssh.DiscardRequests(reqs) })
+	m := &flow.Meter{Moved: l.Moved}
+	bridge(l, ch, conn, m)
+	end(m.In.Load(), m.Out.Load())
+}
+
+func (l *Login) refuse(nch ssh.NewChannel, name string) {
+	l.Refused(name, reason.Destination)
+	_ = nch.Reject(ssh.Prohibited, reason.Destination.Line())
+}
+
+func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTime)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
+	}
+	return ips, err
+}
+
+// bridge copies both ways; each end of data closes the other side's writing half.
+func bridge(l *Login, ch ssh.Channel, conn net.Conn, m *flow.Meter) {
+	stop := context.AfterFunc(l.Life, func() { conn.Close() })
+	defer stop()
+	done := make(chan struct{})
+	l.Go(func() {
+		defer close(done)
+		if flow.FromChannel(conn, ch, m) != nil {
+			conn.Close() // nobody reads there any more
+			return
+		}
+		if h, ok := conn.(interface{ CloseWrite() error }); ok {
+			_ = h.CloseWrite()
+		}
+	})
+	if flow.ToChannel(ch, conn, m) == nil {
+		_ = ch.CloseWrite()
+		<-done
+	}
+	conn.Close()
+	_ = ch.Close()
+	<-done
+}
+
+// plain is a dial error without addresses.
+func plain(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}

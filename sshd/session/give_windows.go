@@ -1,0 +1,3 @@
+package session
+
+func (s *Session) givePTY() error { return nil }

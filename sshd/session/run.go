@@ -1,0 +1,199 @@
+package session
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/platform/spawn"
+	"lanyard/sshd/flow"
+)
+
+// start starts the program and the goroutines that serve it. The caller holds s.mu.
+func (s *Session) start(what, command, path string, argv []string) error {
+	c := spawn.Command{
+		Path: path, Argv: argv, Env: s.environment(), Dir: s.login.Account.Home,
+		Account: s.login.Account, PTY: s.pty,
+	}
+	if s.pty != nil && what != "sftp" {
+		return s.startPTY(c, what, command)
+	}
+	c.PTY = nil
+	return s.startPipes(c, what, command)
+}
+
+func (s *Session) startPTY(c spawn.Command, what, command string) error {
+	if err := s.givePTY(); err != nil {
+		s.pty.Close()
+		s.pty = nil
+		return err
+	}
+	proc, err := s.login.Scope.Start(c)
+	if err != nil {
+		s.pty.Close()
+		s.pty = nil
+		return err
+	}
+	s.pty.CloseSlave()
+	s.proc = proc
+	p := s.pty
+	s.login.Go(func() { _ = flow.FromChannel(p, s.ch, &s.meter) })
+	out := s.copyOut(func() error {
+		if proc.DirError != nil {
+			_, _ = s.ch.Write([]byte(proc.DirError.Error() + "\r\n"))
+		}
+		return flow.ToChannel(s.ch, p, &s.meter)
+	})
+	s.end = s.login.Begin(what, command)
+	s.login.Go(func() {
+		s.finish(proc, out, ptyLinger)
+		p.Close()
+	})
+	return nil
+}
+
+// ptyLinger is how long output may still come after the program of a terminal has ended. Usually the terminal's
+// end says that it is over; a background process that keeps the terminal open does not delay the end of the
+// session, as with OpenSSH.
+const ptyLinger = 100 * time.Millisecond
+
+func (s *Session) startPipes(c spawn.Command, what, command string) error {
+	var files [6]*os.File // each pair: read end, write end
+	closeAll := func() {
+		for _, f := range files {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}
+	for i := 0; i < len(files); i += 2 {
+		var err error
+		if i == 4 {
+			files[i], files[i+1], err = os.Pipe() // stderr: never bulk
+		} else {
+			files[i], files[i+1], err = flow.Pipe()
+		}
+		if err != nil {
+			closeAll()
+			return err
+		}
+	}
+	stdin, stdout, stderr := files[1], files[2], files[4]
+	c.Files = [3]*os.File{files[0], files[3], files[5]}
+	proc, err := s.login.Scope.Start(c)
+	if err != nil {
+		closeAll()
+		return err
+	}
+	for _, f := range c.Files {
+		f.Close()
+	}
+	s.proc = proc
+	s.login.Go(func() {
+		_ = flow.FromChannel(stdin, s.ch, &s.meter)
+		stdin.Close()
+	})
+	out := s.copyOut(
+		func() error { defer stdout.Close(); return flow.ToChannel(s.ch, stdout, &s.meter) },
+		func() error {
+			defer stderr.Close()
+			if proc.DirError != nil && what != "sftp" {
+				_, _ = s.writeStderr([]byte(proc.DirError.Error() + "\n"))
+			}
+			return flow.ToChannel(stderrWriter{s}, stderr, &s.meter)
+		})
+	s.end = s.login.Begin(what, command)
+	s.login.Go(func() {
+		s.finish(proc, out, 0)
+		// Copying from a pipe that a background process still holds ends here.
+		stdin.Close()
+		stdout.Close()
+		stderr.Close()
+	})
+	return nil
+}
+
+// copyOut runs the copies and returns a channel that closes when all have ended.
+func (s *Session) copyOut(copies ...func() error) <-chan struct{} {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Add(len(copies))
+	for i, f := range copies {
+		s.login.Go(func() {
+			_ = f()
+			wg.Done()
+			if i == 0 {
+				wg.Wait()
+				close(done)
+			}
+		})
+	}
+	return done
+}
+
+// finish waits for the program and its output, tells the client how it ended and closes the channel: exit status,
+// EOF, close, in this order. Clients take a channel that closes without a status for a failure (scp: exit 1).
+func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, linger time.Duration) {
+	stop := context.AfterFunc(s.login.Life, proc.Release)
+	defer stop()
+	e, ok := proc.Wait()
+	if !ok {
+		s.over(s.result(nil))
+		return
+	}
+	var patience <-chan time.Time
+	if linger > 0 {
+		patience = time.After(linger)
+	}
+	select {
+	case <-out:
+	case <-patience:
+	case <-s.closed:
+	}
+	s.over(s.result(&e))
+	s.mu.Lock()
+	told := s.ended
+	s.mu.Unlock()
+	if told {
+		return // who ended the session closes the connection once the reason is on its way
+	}
+	if s.lock(tellTime) {
+		defer s.unlock()
+	}
+	s.sendExit(e)
+	_ = s.ch.CloseWrite()
+	_ = s.ch.Close()
+}
+
+// over records the program's end once: when it ended or when its connection did, whichever was first. The process
+// may outlive the connection by days.
+func (s *Session) over(r Result) {
+	s.mu.Lock()
+	end := s.end
+	s.end = nil
+	s.mu.Unlock()
+	if end != nil {
+		end(r)
+	}
+}
+
+func (s *Session) result(e *spawn.Exit) Result {
+	return Result{Exit: e, In: s.meter.In.Load(), Out: s.meter.Out.Load()}
+}
+
+// sendExit is RFC 4254 §6.10.
+func (s *Session) sendExit(e spawn.Exit) {
+	if e.Signal != "" {
+		_, _ = s.ch.SendRequest("exit-signal", false, ssh.Marshal(struct {
+			Signal string
+			Core   bool
+			Text   string
+			Lang   string
+		}{e.Signal, e.Core, "", ""}))
+		return
+	}
+	_, _ = s.ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(e.Status)}))
+}

@@ -1,0 +1,317 @@
+// Package session serves SSH's session channels (RFC 4254 §6): a shell, a command or file transfer, with or without
+// a terminal, as the local user. It tries to be indistinguishable from OpenSSH's.
+package session
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/reason"
+	"lanyard/platform/accounts"
+	"lanyard/platform/pty"
+	"lanyard/platform/spawn"
+	"lanyard/sshd/flow"
+	"lanyard/sshd/sftp"
+)
+
+// Login is what the channels of one connection share.
+type Login struct {
+	Account accounts.Account
+	Env     []string // SSH_CONNECTION and the like, added to what the account gets
+	Helper  []string // argv prefix of the session helper
+	Scope   *spawn.Scope
+	// Can says what the decision in force grants.
+	Can func(api.Capability) bool
+	// Refused records that something was asked for that is not granted.
+	Refused func(what, command string, cap api.Capability)
+	// Begin records that a program starts; the function it returns, that it ended.
+	Begin func(what, command string) func(Result)
+	Moved func() // called whenever bytes move
+	Log   *slog.Logger
+	// Life ends when the server closes: processes that outlived their connection are no longer waited for.
+	Life context.Context
+	Go   func(func()) // runs a goroutine that the server waits for
+}
+
+// Result is how a program ended.
+type Result struct {
+	Exit    *spawn.Exit // nil: the connection ended first
+	In, Out int64       // bytes
+}
+
+// Session is one channel.
+type Session struct {
+	login  *Login
+	ch     ssh.Channel
+	meter  flow.Meter
+	closed chan struct{} // the client closed the channel, or the connection is gone
+
+	// writing serialises stderr and the channel's end: x/crypto/ssh builds packets of one stream in one buffer.
+	writing chan struct{}
+
+	mu    sync.Mutex // guards the rest
+	what  string     // "" before a program was asked for
+	env   []string
+	term  string
+	pty   *pty.PTY
+	proc  *spawn.Process
+	end   func(Result)
+	ended bool // by a decision: no exit status is sent
+}
+
+// New makes a session of an accepted channel.
+func New(l *Login, ch ssh.Channel) *Session {
+	s := &Session{login: l, ch: ch, closed: make(chan struct{}), writing: make(chan struct{}, 1)}
+	s.meter.Moved = l.Moved
+	return s
+}
+
+// What is "shell", "exec", "sftp" or empty.
+func (s *Session) What() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.what
+}
+
+// Serve answers the client's requests until the channel closes. Then what runs is hung up.
+func (s *Session) Serve(reqs <-chan *ssh.Request) {
+	for r := range reqs {
+		ok := s.request(r)
+		if r.WantReply && ok != replied {
+			_ = r.Reply(ok == yes, nil)
+		}
+	}
+	close(s.closed)
+	s.over(s.result(nil))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc != nil {
+		s.proc.Hangup()
+	}
+	if s.pty != nil {
+		s.pty.Close() // a program that ignores the hang-up reads an end and can write no more
+	}
+}
+
+type answer int
+
+const (
+	no answer = iota
+	yes
+	replied
+)
+
+func answerOf(ok bool) answer {
+	if ok {
+		return yes
+	}
+	return no
+}
+
+func (s *Session) request(r *ssh.Request) answer {
+	switch r.Type {
+	case "env":
+		return answerOf(s.setEnv(r.Payload))
+	case "pty-req":
+		return answerOf(s.openPTY(r.Payload))
+	case "window-change":
+		return answerOf(s.resize(r.Payload))
+	case "signal":
+		return answerOf(s.signal(r.Payload))
+	case "shell":
+		return s.program(r, "shell", "", api.CapShell)
+	case "exec":
+		command, err := parseString(r.Payload, maxCommand)
+		if err != nil {
+			return no
+		}
+		return s.program(r, "exec", command, api.CapExec)
+	case "subsystem":
+		name, err := parseString(r.Payload, maxTerm)
+		if err != nil || name != "sftp" {
+			return no
+		}
+		return s.program(r, "sftp", "", api.CapSFTPRead)
+	}
+	return no // auth-agent-req@openssh.com, x11-req and what else there may be
+}
+
+func (s *Session) setEnv(payload []byte) bool {
+	name, value, err := parseEnv(payload)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || len(s.env) >= maxVars || s.what != "" || !acceptEnv(name, value) {
+		return false
+	}
+	s.env = append(s.env, name+"="+value)
+	return true
+}
+
+func (s *Session) openPTY(payload []byte) bool {
+	req, err := parsePTY(payload)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || s.pty != nil || s.what != "" {
+		return false
+	}
+	if !s.login.Can(api.CapPTY) {
+		s.login.Refused("pty", "", api.CapPTY)
+		return false // the program goes on without one, as with OpenSSH's "restrict"
+	}
+	p, err := pty.Open(req.Size, req.Modes)
+	if err != nil {
+		s.login.Log.Error("no terminal", "err", err)
+		return false
+	}
+	s.pty, s.term = p, req.Term
+	return true
+}
+
+func (s *Session) resize(payload []byte) bool {
+	size, err := parseSize(payload)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || s.pty == nil {
+		return false
+	}
+	return s.pty.Resize(size) == nil
+}
+
+func (s *Session) signal(payload []byte) bool {
+	name, err := parseString(payload, maxTerm)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return err == nil && s.proc != nil && s.proc.Signal(name) == nil
+}
+
+// program starts what the client asked for. A refusal is accepted first: OpenSSH's client shows what comes on
+// stderr of an open channel, but of a refused request only "failed".
+func (s *Session) program(r *ssh.Request, what, command string, need api.Capability) answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.what != "" || s.ended {
+		return no
+	}
+	s.what = what
+	_ = r.Reply(true, nil)
+	if !s.login.Can(need) {
+		s.login.Refused(what, command, need)
+		s.login.Go(func() { s.fail(reason.Capability.Line()) })
+		return replied
+	}
+	path, argv := shellCommand(s.login.Account, command, what == "shell")
+	if what == "sftp" {
+		path, argv = sftp.Command(s.login.Helper, !s.login.Can(api.CapSFTP))
+	}
+	if err := s.start(what, command, path, argv); err != nil {
+		s.login.Log.Error("cannot start a program", "what", what, "err", err)
+		s.login.Go(func() { s.fail("Lanyard: " + err.Error()) })
+	}
+	return replied
+}
+
+// fail tells the person why nothing runs, and closes the channel without a status: ssh then exits with 255.
+func (s *Session) fail(line string) {
+	s.tell(line, tellTime)
+	if s.lock(tellTime) {
+		defer s.unlock()
+	}
+	_ = s.ch.Close()
+}
+
+// tellTime is how long a client may take to read the reason; a stopped one never does.
+const tellTime = 300 * time.Millisecond
+
+// End shows line, the reason why the session ends, on the person's stderr. No exit status is sent after it.
+func (s *Session) End(line string) {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.tell(line, tellTime)
+}
+
+func (s *Session) tell(line string, wait time.Duration) {
+	s.mu.Lock()
+	if s.pty != nil {
+		// The person's terminal is raw, and the cursor may be anywhere.
+		line = "\r\n" + line + "\r"
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	s.login.Go(func() { // ends at the latest with the channel
+		defer close(done)
+		_, _ = s.writeStderr([]byte(line + "\n"))
+	})
+	select {
+	case <-done:
+	case <-time.After(wait):
+	}
+}
+
+func (s *Session) writeStderr(b []byte) (int, error) {
+	select {
+	case s.writing <- struct{}{}:
+	case <-s.closed:
+		return 0, context.Canceled
+	}
+	defer s.unlock()
+	return s.ch.Stderr().Write(b)
+}
+
+// lock takes the right to write, or gives up: then the channel's end does not wait for a client that has stopped.
+func (s *Session) lock(wait time.Duration) bool {
+	select {
+	case s.writing <- struct{}{}:
+		return true
+	default:
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case s.writing <- struct{}{}:
+		return true
+	case <-s.closed:
+	case <-t.C:
+	}
+	return false
+}
+
+func (s *Session) unlock() { <-s.writing }
+
+type stderrWriter struct{ *Session }
+
+func (w stderrWriter) Write(b []byte) (int, error) { return w.writeStderr(b) }
+
+// environment is the account's, the connection's, the terminal's and the client's, in this order.
+func (s *Session) environment() []string {
+	env := append(baseEnv(s.login.Account), s.login.Env...)
+	if s.pty != nil {
+		env = append(env, ttyEnv(s.term, s.pty.Name())...)
+	}
+	return unique(append(env, s.env...))
+}
+
+// unique keeps the last of each name: programs differ in which one they take.
+func unique(env []string) []string {
+	at := make(map[string]int, len(env))
+	out := env[:0:0]
+	for _, v := range env {
+		name, _, _ := strings.Cut(v, "=")
+		if i, ok := at[name]; ok {
+			out[i] = v
+			continue
+		}
+		at[name] = len(out)
+		out = append(out, v)
+	}
+	return out
+}
+
+func (s *Session) String() string { return fmt.Sprintf("session channel (%s)", s.What()) }
