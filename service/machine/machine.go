@@ -61,6 +61,7 @@ func (s *State) Enrolled() bool { return s.PeerID != "" }
 // Machine is the open state of one profile. Its methods may be called from several goroutines.
 type Machine struct {
 	path string
+	lock *os.File
 
 	mu    sync.Mutex // guards state, and that writes of the file follow each other
 	state State
@@ -70,8 +71,28 @@ type Machine struct {
 	hostKey    ssh.Signer
 }
 
-// Open reads the state, or makes keys when there is none.
+// ErrRunning is returned while another process has the profile open.
+var ErrRunning = errors.New("another Lanyard service already runs for this profile; 'lanyard status' shows it")
+
+// Open takes the profile for this process and reads the state, or makes keys when there is none. The folder exists.
 func Open(path string) (*Machine, error) {
+	l, err := lock(filepath.Join(filepath.Dir(path), "lock"))
+	if err != nil {
+		return nil, err
+	}
+	m, err := open(path)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	m.lock = l
+	return m, nil
+}
+
+// Close gives the profile free.
+func (m *Machine) Close() error { return m.lock.Close() }
+
+func open(path string) (*Machine, error) {
 	m := &Machine{path: path}
 	b, err := paths.ReadFile(path)
 	switch {
@@ -165,9 +186,6 @@ func (m *Machine) write(s State) error {
 	b, err := json.MarshalIndent(s, "", "\t")
 	if err != nil {
 		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(m.path), 0o700); err != nil {
-		return fmt.Errorf("make the state folder: %w", err)
 	}
 	if err := paths.WriteFile(m.path, append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("keep this machine's state: %w", err)

@@ -1,0 +1,271 @@
+package daemon
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/reason"
+	"lanyard/mgmt/policy"
+	"lanyard/platform/accounts"
+	"lanyard/service/ipc"
+	"lanyard/service/netmap"
+	"lanyard/service/sshconfig"
+	"lanyard/service/tunnel"
+)
+
+func (d *Daemon) calls() ipc.Calls {
+	return ipc.Calls{
+		Access: func() ipc.Access {
+			st := d.machine.State()
+			return ipc.Access{Operator: st.Operator, Connect: st.Connect}
+		},
+		Status: func(ipc.Who) *ipc.Status { return d.status() }, Changed: d.watch, Machine: d.facts,
+		Login: d.login, Explain: d.explain, Connect: d.connect,
+		Up: d.up, Down: d.down, Enroll: d.enroll, End: d.end,
+	}
+}
+
+func (d *Daemon) status() *ipc.Status {
+	st, n := d.machine.State(), d.network()
+	s := &ipc.Status{
+		Profile: d.opt.Profile, Release: d.opt.Release, State: ipc.StateNew, Server: st.Server, Network: st.Network,
+		SSH: ipc.SSH{Allowed: st.AllowSSH}, Operator: st.Operator.Name, StartedAt: d.started,
+		Peers: []ipc.Peer{}, Sessions: []ipc.Session{},
+	}
+	q := d.spool.Status()
+	s.Audit = ipc.Audit{Pending: q.Pending, Bytes: q.Bytes, Limit: q.Limit, Full: q.Full}
+	if q.Full {
+		s.Problems = append(s.Problems, reason.AuditFull.Sentence())
+	}
+	switch {
+	case st.Removed != "":
+		s.State = ipc.StateRemoved
+		s.Problems = append(s.Problems, st.Removed)
+	case st.Enrolled():
+		s.State = ipc.StateDown
+	}
+	if n != nil {
+		n.describe(s)
+	}
+	return s
+}
+
+// describe fills in what the network that is up knows.
+func (n *network) describe(s *ipc.Status) {
+	n.mu.Lock()
+	tun, online, heard, serving := n.tun, n.online, n.heard, n.serving
+	for _, part := range slices.Sorted(maps.Keys(n.problems)) {
+		s.Problems = append(s.Problems, n.problems[part].Error())
+	}
+	n.mu.Unlock()
+	s.State = ipc.StateConnecting
+	var m *api.Map
+	if n.store != nil {
+		m = n.store.Current()
+	}
+	var ts tunnel.Status
+	if tun != nil {
+		ts = tun.Status()
+		s.Tunnel = ipc.Tunnel{Mode: ts.Mode, Name: ts.Interface, ListenPort: ts.ListenPort}
+		s.SSH.Mode, s.SSH.Detail = ts.Listener, ts.ListenerWhy
+	}
+	if m == nil {
+		return
+	}
+	s.SSH.Serving = serving && s.SSH.Allowed && len(m.Rules) > 0
+	s.Map = &ipc.Map{
+		Epoch: m.Epoch, Version: m.Version, IssuedAt: m.IssuedAt, HeardAt: heard,
+		MaxAge: api.Secs(netmap.MaxAge(m)), Stale: n.stale(m),
+	}
+	switch {
+	case tun != nil && online:
+		s.State = ipc.StateConnected
+	case tun != nil:
+		s.State = ipc.StateOffline
+	}
+	if s.Map.Stale {
+		s.Problems = append(s.Problems, reason.MapStale.Sentence())
+	}
+	flow := map[string]tunnel.PeerStatus{}
+	for _, p := range ts.Peers {
+		flow[p.ID] = p
+	}
+	self := peer(m.Self, m.Self, tunnel.PeerStatus{})
+	s.Self = &self
+	for _, p := range m.Peers {
+		s.Peers = append(s.Peers, peer(p, m.Self, flow[p.ID]))
+	}
+	for _, x := range n.ssh.Sessions() {
+		s.Sessions = append(s.Sessions, ipc.Session{
+			ID: x.ID, User: x.User, Source: x.Source.Name, SourceAddr: x.SourceAddr.String(), LocalUser: x.LocalUser,
+			Since: x.Since, Rule: x.RuleName, Channels: x.Channels,
+		})
+	}
+}
+
+func peer(p, self api.Peer, t tunnel.PeerStatus) ipc.Peer {
+	return ipc.Peer{
+		ID: p.ID, Name: p.Name, ShortName: p.ShortName, Addr4: p.Addr4, Addr6: p.Addr6, Tags: p.Tags, OS: p.OS,
+		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
+		Endpoint: t.Endpoint, Handshake: t.LastHandshake, RxBytes: int64(t.RxBytes), TxBytes: int64(t.TxBytes),
+	}
+}
+
+// facts are what a program needs to sign a person in.
+func (d *Daemon) facts() *ipc.Machine {
+	st := d.machine.State()
+	out := &ipc.Machine{
+		Profile: d.opt.Profile, Server: st.Server, Enrolled: st.Enrolled(), PeerID: st.PeerID, Name: firstOf(st.Name, hostName()),
+	}
+	if n := d.network(); n != nil {
+		out.Userspace = n.userspace()
+		if n.store != nil {
+			if m := n.store.Current(); m != nil {
+				for _, i := range m.Issuers {
+					i.Keys, i.Withdrawn = nil, nil
+					out.MapIssuers = append(out.MapIssuers, i)
+				}
+			}
+		}
+	}
+	if !out.Enrolled && st.Server != "" {
+		if b, err := d.enrollBody(st, ""); err == nil {
+			out.EnrollBody = b
+		}
+	}
+	return out
+}
+
+// login pushes a person's authorization request with the machine's proof. The socket filled in the account.
+func (d *Daemon) login(ctx context.Context, r api.LoginStart) (*api.LoginStarted, error) {
+	st := d.machine.State()
+	switch {
+	case st.Server == "":
+		return nil, bad("This machine is not part of a network yet; run 'lanyard up URL' first.")
+	case r.Purpose == api.PurposeLogin && !st.Enrolled():
+		return nil, bad("This machine is not enrolled yet; run 'lanyard up' first.")
+	}
+	c, err := client.New(st.Server)
+	if err != nil {
+		return nil, err
+	}
+	defer c.HTTP().CloseIdleConnections()
+	r.MachineName = firstOf(st.Name, hostName())
+	return c.Login(ctx, client.Machine{Key: d.machine.Key(), Subject: st.PeerID}, r)
+}
+
+// connect opens a connection to a peer of the map through the tunnel.
+func (d *Daemon) connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
+	n := d.network()
+	if n == nil || n.store == nil || n.store.Current() == nil || n.tunnel() == nil {
+		return nil, &api.Error{Status: http.StatusServiceUnavailable, Message: "Lanyard is not connected; run 'lanyard up'."}
+	}
+	p, ok := sshconfig.Lookup(n.store.Current(), host)
+	if !ok {
+		return nil, &api.Error{Status: http.StatusNotFound, Code: string(reason.NoRule),
+			Message: fmt.Sprintf("No machine %q is in reach; 'lanyard status' lists those that are.", host)}
+	}
+	addr := p.Addr4
+	if !addr.IsValid() {
+		addr = p.Addr6
+	}
+	conn, err := n.tunnel().Dial(ctx, netip.AddrPortFrom(addr, port))
+	if err != nil {
+		return nil, &api.Error{Status: http.StatusBadGateway, Code: string(reason.Unreachable),
+			Message: fmt.Sprintf("%s does not answer through the tunnel (%v); 'lanyard status' shows when it was last heard of.", p.Name, err)}
+	}
+	return conn, nil
+}
+
+// end ends a session for whoever may change things, and for the account that it runs as.
+func (d *Daemon) end(who ipc.Who, id string) error {
+	n := d.network()
+	notHere := &api.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("No session %q is here; 'lanyard status' lists them.", id)}
+	if n == nil || n.ssh == nil {
+		return notHere
+	}
+	for _, s := range n.ssh.Sessions() {
+		if s.ID != id {
+			continue
+		}
+		if who.Class != ipc.ClassChange {
+			a, err := accounts.Lookup(s.LocalUser)
+			if err != nil || who.ID == "" || a.UID != who.ID {
+				return &api.Error{Status: http.StatusForbidden, Message: "Only an administrator, the operator and the account that a session runs as may end it."}
+			}
+		}
+		if n.ssh.End(id, reason.EndedHere) {
+			return nil
+		}
+	}
+	return notHere
+}
+
+// explain answers by this machine's own rules, for its administrators: the daemon cannot know who a caller is to the
+// identity provider. Everyone else asks the management server.
+func (d *Daemon) explain(_ context.Context, who ipc.Who, r api.ExplainRequest) (*api.ExplainReply, error) {
+	n := d.network()
+	switch {
+	case who.Class != ipc.ClassChange:
+		return nil, &api.Error{Status: http.StatusForbidden, Message: "This machine explains its rules to its administrators; for yourself, run 'lanyard explain' while the management server answers."}
+	case n == nil || n.inUse.Load() == nil:
+		return nil, errors.New("this machine has no network map; run 'lanyard up'")
+	}
+	st := n.inUse.Load()
+	m := st.Map
+	if r.Target != "" && r.Target != m.Self.ID && r.Target != m.Self.Name {
+		return nil, bad("Without the management server, this machine (%s) can only explain access to itself.", m.Self.Name)
+	}
+	q := policy.Query{
+		Self: m.Self, Rules: m.Rules, Users: map[api.UserRef]api.MapUser{}, RevokedKeys: st.Trust.RevokedKeys,
+		Overlay: []netip.Prefix{m.Overlay4, m.Overlay6}, Now: d.now(), MapIssued: m.IssuedAt, MaxMapAge: netmap.MaxAge(m),
+		Subject: policy.Subject{TokenTime: d.now(), BoundAt: d.now(), AuthTime: d.now()},
+	}
+	found := false
+	for _, u := range m.Users {
+		q.Users[u.UserRef] = u
+		if !found && r.User != "" && (strings.EqualFold(u.Email, r.User) || u.Subject == r.User) {
+			found = true
+			q.Subject.Ref, q.Subject.Email, q.Subject.EmailVerified = u.UserRef, u.Email, true
+			q.Subject.Groups = u.Groups
+		}
+	}
+	if !found {
+		return nil, bad("This machine's rules name nobody called %q; give the email address.", r.User)
+	}
+	q.Source = m.Self
+	for _, p := range m.Peers {
+		if r.Source != "" && (p.ID == r.Source || p.Name == r.Source) {
+			q.Source = p
+		}
+	}
+	a, err := accounts.Lookup(r.Account)
+	if err != nil {
+		return &api.ExplainReply{Code: string(reason.NoAccount), Message: reason.NoAccount.Sentence(), Steps: []string{err.Error()}}, nil
+	}
+	q.Account = policy.Account{Name: a.Name, ID: a.UID, Privileged: a.Privileged, System: a.System}
+	dec := policy.Decide(q)
+	out := &api.ExplainReply{
+		Allowed: dec.Allowed(), Code: string(dec.Code), Message: dec.Code.Sentence(), Rule: dec.RuleName, Steps: dec.Steps,
+	}
+	for c, ok := range dec.Can {
+		if ok && dec.Allowed() {
+			out.Can = append(out.Can, string(c))
+		}
+	}
+	slices.Sort(out.Can)
+	return out, nil
+}
+
+func keyBytes(k crypto.PublicKey) []byte { return k.(ed25519.PublicKey) }

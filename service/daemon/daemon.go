@@ -1,0 +1,193 @@
+// Package daemon wires one machine's parts together: the network map, the tunnel, the SSH server, the audit spool,
+// OpenSSH's configuration and the local socket. It is the only place that knows all of them, and holds no logic of
+// its own but their order.
+//
+//	management server ── netmap ── apply ─┬─ sshd: sessions are decided again
+//	                                      ├─ tunnel: peers, who may open overlay:22
+//	                                      └─ sshconfig: drop-in and known_hosts
+//	sshd ── spool ── netmap ── management server
+//	CLI, tray ── ipc ── up, down, status
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lanyard/mgmt/api/audit"
+	"lanyard/platform/paths"
+	"lanyard/service/ipc"
+	"lanyard/service/machine"
+	"lanyard/service/spool"
+)
+
+// Options say how a daemon runs.
+type Options struct {
+	Profile string
+	// Userspace: netstack in place of a network interface, whatever the settings say.
+	Userspace  bool
+	ListenPort uint16 // UDP; 0: the tunnel's default
+	Program    string // absolute path of lanyard
+	Release    string
+	// Ready is called once the socket answers; may be nil.
+	Ready func()
+	Log   *slog.Logger
+	Now   func() time.Time // nil: time.Now
+}
+
+// Daemon runs.
+type Daemon struct {
+	opt     Options
+	paths   paths.Paths
+	log     *slog.Logger
+	now     func() time.Time
+	started time.Time
+
+	machine *machine.Machine
+	spool   *spool.Spool
+	ipc     *ipc.Server
+
+	busy sync.Mutex // one up, down or removal at a time
+
+	mu      sync.Mutex    // guards what follows
+	net     *network      // nil while down or not enrolled
+	changed chan struct{} // closed at the next change of status
+
+	wg sync.WaitGroup
+}
+
+// Run opens a daemon and runs it until ctx ends.
+func Run(ctx context.Context, opt Options) error {
+	d, err := Open(opt)
+	if err != nil {
+		return err
+	}
+	if opt.Ready != nil {
+		opt.Ready()
+	}
+	<-ctx.Done()
+	d.log.Info("the service is stopping")
+	return d.Close()
+}
+
+// Open brings everything up that does not need the management server. When the tunnel cannot be opened the daemon
+// runs nevertheless, and its status says why.
+func Open(opt Options) (*Daemon, error) {
+	if opt.Log == nil {
+		opt.Log = slog.Default()
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	d := &Daemon{opt: opt, paths: paths.For(opt.Profile), log: opt.Log, now: opt.Now, changed: make(chan struct{})}
+	d.started = d.now()
+	if err := d.folder(); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.machine, err = machine.Open(d.paths.StateFile); err != nil {
+		return nil, err
+	}
+	st := d.machine.State()
+	d.spool, err = spool.Open(spool.Config{
+		Dir: d.paths.Spool, Limit: st.SpoolLimit, Log: d.log, Now: d.now,
+		Peer: func() string { return d.machine.State().PeerID },
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.machine.Close())
+	}
+	l, err := ipc.Listen(d.paths.Socket, d.paths.System)
+	if err != nil {
+		return nil, errors.Join(err, d.spool.Close(), d.machine.Close())
+	}
+	if st.Enrolled() && !st.Down {
+		d.setNetwork(d.openNetwork())
+	}
+	d.ipc = ipc.Serve(l, d.calls(), d.log)
+	return d, nil
+}
+
+// Close ends sessions, tunnel and calls, and waits for all of them. Undelivered audit events stay on disk.
+func (d *Daemon) Close() error {
+	errs := []error{d.ipc.Close()} // first: no call may start anything any more
+	d.busy.Lock()
+	if n := d.setNetwork(nil); n != nil {
+		errs = append(errs, n.close())
+	}
+	d.busy.Unlock()
+	d.wg.Wait()
+	return errors.Join(append(errs, d.spool.Close(), d.machine.Close())...)
+}
+
+// folder makes the profile's state folder. The machine's may be entered by everyone, as ssh reads known_hosts there;
+// what is secret in it is 0600.
+func (d *Daemon) folder() error {
+	if !d.paths.System {
+		return paths.PrivateDir(d.paths.State)
+	}
+	if err := os.MkdirAll(d.paths.State, 0o755); err != nil {
+		return fmt.Errorf("make the state folder: %w", err)
+	}
+	if err := paths.PrivateDir(d.paths.State); err != nil { // exists; its owner and who may write are checked
+		return err
+	}
+	for _, dir := range []string{filepath.Dir(d.paths.State), d.paths.State} {
+		fi, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		// Whatever the umask was.
+		if fi.Mode().Perm()&0o055 != 0o055 && os.Getenv("LANYARD_STATE_DIR") == "" {
+			if err := os.Chmod(dir, 0o755); err != nil {
+				return fmt.Errorf("open the state folder for readers: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// network is the one that is up, or nil.
+func (d *Daemon) network() *network {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.net
+}
+
+// setNetwork replaces the network that is up and returns the old one.
+func (d *Daemon) setNetwork(n *network) *network {
+	d.mu.Lock()
+	old := d.net
+	d.net = n
+	d.mu.Unlock()
+	d.notify()
+	return old
+}
+
+// notify wakes everyone who watches the status.
+func (d *Daemon) notify() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+func (d *Daemon) watch() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+// record is the SSH server's audit sink.
+func (d *Daemon) record(e audit.Event) error {
+	err := d.spool.Append(e)
+	switch e.Type {
+	case audit.SessionStart, audit.SessionEnd, audit.ChannelStart, audit.ChannelEnd:
+		d.notify()
+	}
+	return err
+}

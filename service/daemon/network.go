@@ -1,0 +1,424 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/client"
+	"lanyard/platform/paths"
+	"lanyard/service/machine"
+	"lanyard/service/netmap"
+	"lanyard/service/sshconfig"
+	"lanyard/service/tunnel"
+	"lanyard/sshd"
+	"lanyard/sshd/token"
+)
+
+const (
+	// lastWords is how long a peer that left the map keeps its tunnel when sessions ended by it, so that the reason
+	// reaches the person's screen. New connections are refused at once.
+	lastWords = time.Second
+	// lookEvery is how often this machine's own facts are compared with what the management server knows.
+	lookEvery = 3 * time.Second
+)
+
+// network is what runs while the machine is up.
+type network struct {
+	d      *Daemon
+	client *client.Client
+	store  *netmap.Store
+	ssh    *sshd.Server
+	inUse  atomic.Pointer[sshd.State]
+	self   chan struct{} // this machine's facts changed
+	fatal  error         // why nothing runs; the other fields may be nil then
+
+	applying sync.Mutex // one map at a time
+
+	mu        sync.Mutex // guards what follows
+	tun       *tunnel.Tunnel
+	addrs     [2]netip.Addr // that tun was opened with
+	serving   bool          // ssh serves tun's listener
+	peers     []tunnel.Peer // tun's
+	lingering *time.Timer
+	problems  map[string]error // by part: a sentence
+	online    bool
+	heard     time.Time
+
+	cancel    context.CancelFunc
+	following sync.WaitGroup // ends with cancel
+	serves    sync.WaitGroup // ends when ssh closes
+}
+
+// openNetwork brings the machine up with the map on disk and begins to follow. Faults show in problems.
+func (d *Daemon) openNetwork() *network {
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &network{d: d, self: make(chan struct{}, 1), problems: map[string]error{}, cancel: cancel}
+	if n.fatal = n.open(ctx); n.fatal != nil {
+		d.log.Error("the network cannot be brought up", "err", n.fatal)
+		n.problem("network", n.fatal)
+	}
+	return n
+}
+
+func (n *network) open(ctx context.Context) (err error) {
+	d, st := n.d, n.d.machine.State()
+	if n.client, err = client.New(st.Server); err != nil {
+		return err
+	}
+	var notice string
+	n.store, notice, err = netmap.Open(d.paths.MapFile, netmap.Pin{Key: st.MapKey, Network: st.Network, Peer: st.PeerID})
+	if err != nil {
+		return err
+	}
+	if notice != "" {
+		d.log.Warn(notice)
+		n.problem("map", errors.New(notice))
+	}
+	n.ssh, err = sshd.New(sshd.Config{
+		HostKeys: []ssh.Signer{d.machine.HostKey()},
+		Self:     func() string { return st.PeerID },
+		Source:   n.source,
+		State:    n.inUse.Load,
+		Audit:    d.record,
+		Helper:   []string{d.opt.Program, "openssh"},
+		Log:      d.log, Now: d.now,
+	})
+	if err != nil {
+		return err
+	}
+	if m := n.store.Current(); m != nil {
+		n.apply(m)
+		n.written(m)
+	}
+	f := &netmap.Follower{
+		Client: n.client, Machine: client.Machine{Key: d.machine.Key(), Subject: st.PeerID},
+		Store: n.store, Outbox: d.spool, Apply: n.apply, Kept: n.written,
+		Self: n.facts, SelfChanged: n.self, Report: n.report, Log: d.log,
+	}
+	n.following.Go(func() {
+		if err := f.Run(ctx); err != nil {
+			d.wg.Go(func() { d.removed(n, err) })
+		}
+	})
+	n.following.Go(func() { n.look(ctx) })
+	return nil
+}
+
+func (n *network) close() error {
+	n.cancel()
+	n.following.Wait()
+	n.applying.Lock()
+	defer n.applying.Unlock()
+	var errs []error
+	if n.ssh != nil {
+		errs = append(errs, n.ssh.Close())
+	}
+	n.mu.Lock()
+	tun, timer := n.tun, n.lingering
+	n.tun, n.lingering = nil, nil
+	n.mu.Unlock()
+	if timer != nil {
+		timer.Stop()
+	}
+	if tun != nil {
+		errs = append(errs, tun.Close())
+	}
+	n.serves.Wait()
+	return errors.Join(errs...)
+}
+
+// apply puts m in force. Revocations act first: sessions are decided again before anything that takes time.
+func (n *network) apply(m *api.Map) (ended []string) {
+	n.applying.Lock()
+	defer n.applying.Unlock()
+	st := n.d.machine.State()
+	trust, err := token.TrustFromMap(m)
+	if err != nil { // nobody is admitted on the word of issuers that cannot be read
+		trust = &token.Trust{MapTime: m.IssuedAt}
+	}
+	n.problem("issuers", err)
+	n.inUse.Store(&sshd.State{Trust: trust, Map: m, Enabled: st.AllowSSH})
+	ended = n.ssh.Changed()
+	n.problem("tunnel", n.setTunnel(m, st, len(ended) > 0))
+	n.d.notify()
+	return ended
+}
+
+// again puts the map in force once more, after a change of this machine's own settings.
+func (n *network) again() {
+	if n.fatal != nil {
+		return
+	}
+	if m := n.store.Current(); m != nil {
+		n.apply(m)
+		n.written(m)
+	}
+	n.selfChanged()
+}
+
+// setTunnel opens the tunnel when that is still to do, and hands it the map. linger: sessions have just ended.
+func (n *network) setTunnel(m *api.Map, st machine.State, linger bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if addrs := [2]netip.Addr{m.Self.Addr4, m.Self.Addr6}; n.tun == nil || n.addrs != addrs {
+		if n.tun != nil {
+			n.tun.Close() // the address is another one: nothing of the old tunnel can go on
+			n.tun, n.serving, n.peers = nil, false, nil
+		}
+		tun, err := n.openTunnel(m, st)
+		if err != nil {
+			return err
+		}
+		n.tun, n.addrs = tun, addrs
+	}
+	serve := st.AllowSSH && len(m.Rules) > 0
+	n.tun.SetAdmit(serve, m.Admit)
+	if serve && !n.serving {
+		n.serving = true
+		l := n.tun.Listener()
+		n.serves.Go(func() {
+			if err := n.ssh.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) {
+				n.problem("ssh", err)
+			}
+		})
+	}
+	peers := tunnelPeers(m)
+	if n.lingering != nil {
+		n.lingering.Stop()
+		n.lingering = nil
+	}
+	before := n.peers
+	n.peers = peers
+	if !linger {
+		return n.tun.SetPeers(peers)
+	}
+	tun := n.tun
+	n.lingering = time.AfterFunc(lastWords, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.tun == tun {
+			n.tun.SetPeers(n.peers)
+		}
+	})
+	return n.tun.SetPeers(withLeaving(peers, before))
+}
+
+// withLeaving adds to peers those of before that left, unless one of peers has their key or an address of theirs.
+func withLeaving(peers, before []tunnel.Peer) []tunnel.Peer {
+	all := slices.Clone(peers)
+	for _, old := range before {
+		if !slices.ContainsFunc(peers, func(p tunnel.Peer) bool {
+			return p.ID == old.ID || p.PublicKey == old.PublicKey ||
+				slices.ContainsFunc(p.Addrs, func(a netip.Addr) bool { return slices.Contains(old.Addrs, a) })
+		}) {
+			all = append(all, old)
+		}
+	}
+	return all
+}
+
+func (n *network) openTunnel(m *api.Map, st machine.State) (*tunnel.Tunnel, error) {
+	userspace := n.d.opt.Userspace || st.Userspace || !paths.Privileged()
+	if !userspace {
+		for _, p := range []netip.Prefix{m.Overlay4, m.Overlay6} {
+			if !p.IsValid() {
+				continue
+			}
+			if err := tunnel.CheckOverlay(p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	name := ""
+	if n.d.opt.Profile != paths.DefaultProfile {
+		name = ("ly-" + n.d.opt.Profile)[:min(15, 3+len(n.d.opt.Profile))] // IFNAMSIZ
+	}
+	return tunnel.Open(ctx, tunnel.Config{
+		Name: name, PrivateKey: n.d.machine.WGPrivate(), ListenPort: n.d.opt.ListenPort,
+		Addr4: m.Self.Addr4, Addr6: m.Self.Addr6, Overlay4: m.Overlay4, Overlay6: m.Overlay6,
+		Userspace: userspace,
+		// A management server on loopback has all its machines on this one.
+		LoopbackEndpoints: onLoopback(st.Server),
+		Log:               n.d.log, Now: n.d.now,
+	})
+}
+
+func onLoopback(server string) bool {
+	u, _, err := client.Parse(server)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func tunnelPeers(m *api.Map) []tunnel.Peer {
+	peers := make([]tunnel.Peer, 0, len(m.Peers))
+	for _, p := range m.Peers {
+		t := tunnel.Peer{ID: p.ID, PublicKey: [32]byte(p.WGKey), Endpoints: p.Endpoints}
+		for _, a := range []netip.Addr{p.Addr4, p.Addr6} {
+			if a.IsValid() {
+				t.Addrs = append(t.Addrs, a)
+			}
+		}
+		peers = append(peers, t)
+	}
+	return peers
+}
+
+// source says which peer of the map in force a connection comes from.
+func (n *network) source(remote netip.AddrPort) (api.Peer, bool) {
+	st := n.inUse.Load()
+	tun := n.tunnel()
+	if st == nil || tun == nil {
+		return api.Peer{}, false
+	}
+	id, ok := tun.Source(remote)
+	if !ok {
+		return api.Peer{}, false
+	}
+	i := slices.IndexFunc(st.Map.Peers, func(p api.Peer) bool { return p.ID == id })
+	if i < 0 {
+		return api.Peer{}, false
+	}
+	return st.Map.Peers[i], true
+}
+
+func (n *network) tunnel() *tunnel.Tunnel {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.tun
+}
+
+// written brings OpenSSH's configuration up to date with a map that is on disk.
+func (n *network) written(m *api.Map) {
+	files, err := sshconfig.Apply(sshconfig.Input{
+		Map: m, Paths: n.d.paths, Program: n.d.opt.Program, Userspace: n.userspace(),
+	})
+	if files != nil {
+		for _, why := range files.LeftOut {
+			n.d.log.Warn("a machine is not in the ssh configuration", "why", why)
+		}
+	}
+	n.problem("ssh_config", err)
+}
+
+func (n *network) userspace() bool {
+	return n.d.opt.Userspace || n.d.machine.State().Userspace || !paths.Privileged()
+}
+
+// facts are what this machine tells about itself.
+func (n *network) facts() api.SelfUpdate {
+	u := api.SelfUpdate{
+		HostKeys: n.d.machine.SignedHostKeys(), ServesSSH: n.d.machine.State().AllowSSH,
+		Release: n.d.opt.Release, OS: runtime.GOOS,
+	}
+	if tun := n.tunnel(); tun != nil {
+		u.Endpoints = tun.Endpoints()
+	}
+	return u
+}
+
+func (n *network) selfChanged() {
+	select {
+	case n.self <- struct{}{}:
+	default:
+	}
+}
+
+// look notices what nobody reports: other local addresses, a map that grew too old.
+func (n *network) look(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	var before []netip.AddrPort
+	stale := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if tun := n.tunnel(); tun != nil {
+			now := tun.Endpoints()
+			slices.SortFunc(now, func(a, b netip.AddrPort) int {
+				return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Port(), b.Port()))
+			})
+			if !slices.Equal(before, now) {
+				before = now
+				n.selfChanged()
+			}
+		}
+		if st := n.inUse.Load(); st != nil && st.Map != nil && stale != n.stale(st.Map) {
+			if stale = !stale; stale {
+				n.d.log.Warn("the network map is older than it may be; its rules admit nobody", "issued", st.Map.IssuedAt)
+				n.applying.Lock()
+				n.ssh.Changed()
+				n.applying.Unlock()
+			}
+			n.d.notify()
+		}
+	}
+}
+
+func (n *network) stale(m *api.Map) bool { return n.d.now().Sub(m.IssuedAt) > netmap.MaxAge(m) }
+
+// report is told by the follower how the connection to the management server is.
+func (n *network) report(connected bool, err error) {
+	if connected {
+		n.selfChanged()
+	}
+	n.mu.Lock()
+	n.online = connected
+	n.heard = n.d.now()
+	n.mu.Unlock()
+	part := "server"
+	if gone := (*netmap.GoneError)(nil); errors.As(err, &gone) {
+		part = "removed"
+	}
+	n.problem(part, err)
+	n.d.notify()
+}
+
+// problem notes or (nil) forgets what is wrong with a part.
+func (n *network) problem(part string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil {
+		delete(n.problems, part)
+		return
+	}
+	n.problems[part] = err
+}
+
+// removed ends the network after the management server said that this machine is not a peer any more.
+func (d *Daemon) removed(n *network, why error) {
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	if d.network() != n {
+		return
+	}
+	d.log.Warn("the management server removed this machine", "why", why)
+	err := d.machine.Update(func(s *machine.State) {
+		s.PeerID, s.Network, s.MapKey, s.Removed = "", "", nil, why.Error()
+	})
+	if n.store != nil {
+		err = errors.Join(err, n.store.Remove())
+	}
+	if err = errors.Join(err, d.setNetwork(nil).close(), sshconfig.Remove(d.paths)); err != nil {
+		d.log.Error("what is left of the network could not all be removed", "err", fmt.Errorf("%w", err))
+	}
+}
