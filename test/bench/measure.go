@@ -1,0 +1,215 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+func median(d []time.Duration) time.Duration {
+	s := slices.Sorted(slices.Values(d))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// abba times one run against each of two servers, interleaved A B, B A, ...; the first pair warms up and is dropped.
+func (b *bench) abba(ctx context.Context, pairs int, one, other *server, run func(*server) (time.Duration, error)) (x, y time.Duration, err error) {
+	var times [2][]time.Duration
+	for i := range pairs + 1 {
+		order := []int{0, 1}
+		if i%2 == 1 {
+			order = []int{1, 0}
+		}
+		for _, k := range order {
+			if err := ctx.Err(); err != nil {
+				return 0, 0, err
+			}
+			s := []*server{one, other}[k]
+			if err := b.aim(ctx, s); err != nil {
+				return 0, 0, err
+			}
+			d, err := run(s)
+			if err != nil {
+				return 0, 0, fmt.Errorf("%s: %w", s.name, err)
+			}
+			if i > 0 {
+				times[k] = append(times[k], d)
+			}
+		}
+	}
+	return median(times[0]), median(times[1]), nil
+}
+
+// ssh is the argv of the machine's ssh to s without the drop-in.
+func (b *bench) ssh(s *server, args ...string) []string {
+	return append([]string{"ssh", "-F", b.config, s.name}, args...)
+}
+
+func (b *bench) wall(o order) (time.Duration, error) {
+	a, err := b.worker.do(o)
+	return a.Wall, err
+}
+
+// connecting is `ssh host true`, from the command to its end.
+func (b *bench) connecting(ctx context.Context, r *results, pairs int) error {
+	for _, rival := range []*server{b.nopam, b.stock} {
+		for _, prepare := range []bool{false, true} {
+			name := "ssh_true"
+			if prepare {
+				name += "_prepare"
+			}
+			if rival == b.stock {
+				name += "_stock"
+			}
+			if !r.wants(name) {
+				continue
+			}
+			x, y, err := b.abba(ctx, pairs, b.lanyard, rival, func(s *server) (time.Duration, error) {
+				argv := b.ssh(s, "true")
+				if prepare && s == b.lanyard {
+					argv = []string{"ssh", "-o", "KexAlgorithms=" + kex, "-o", "Ciphers=" + cipher, b.target, "true"}
+				}
+				return b.wall(order{Argv: argv})
+			})
+			if err != nil {
+				return err
+			}
+			r.add(name, float64(x)/float64(y), "%.1f ms : %.1f ms", ms(x), ms(y))
+		}
+	}
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// handshakes is the CPU time that the server machine spends on a connection up to the end of authentication: the
+// daemon's when Lanyard answers, the daemon's (for the tunnel) and sshd's when sshd does.
+func (b *bench) handshakes(ctx context.Context, r *results, pairs int) error {
+	for _, rival := range []*server{b.nopam, b.stock} {
+		name := "cpu_handshake"
+		if rival == b.stock {
+			name += "_stock"
+		}
+		if !r.wants(name) {
+			continue
+		}
+		const batch = 20
+		var lanyard, tunnel, sshd time.Duration
+		n := 0
+		for i := range pairs {
+			order := []*server{b.lanyard, rival}
+			if i%2 == 1 {
+				slices.Reverse(order)
+			}
+			for _, s := range order {
+				if err := b.aim(ctx, s); err != nil {
+					return err
+				}
+				daemon, own := cpu(b.lanyard.pid), cpu(rival.pid)
+				if err := b.dial(s, batch, false, false); err != nil {
+					return err
+				}
+				time.Sleep(100 * time.Millisecond) // the last connection's processes are still ending
+				daemon, own = cpu(b.lanyard.pid)-daemon, cpu(rival.pid)-own
+				if s == b.lanyard {
+					lanyard += daemon
+				} else {
+					tunnel, sshd = tunnel+daemon, sshd+own
+				}
+			}
+			n += batch
+		}
+		each := func(d time.Duration) float64 { return ms(d) / float64(n) }
+		r.add(name, float64(lanyard)/float64(tunnel+sshd), "%.2f ms : %.2f ms (of sshd's, %.2f ms are the tunnel's; without it on both sides %.3f)",
+			each(lanyard), each(tunnel+sshd), each(tunnel), float64(lanyard-tunnel)/float64(sshd))
+	}
+	return nil
+}
+
+func (b *bench) dial(s *server, times int, pty, keep bool) error {
+	o := order{Dial: b.overlay + ":22", Key: b.key, PTY: pty, Keep: keep, Times: times}
+	if s == b.lanyard {
+		o.Cert = b.cert
+	}
+	_, err := b.worker.do(o)
+	return err
+}
+
+// bulk is throughput, each way, by sftp and by exec. The time includes the connection, as a user's does.
+func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
+	const size = 256 << 20
+	sized := fmt.Sprint(size)
+	if err := b.web.Run(ctx, "deploy", "bash", "-c", "head -c "+sized+" /dev/zero >/tmp/down"); err != nil {
+		return err
+	}
+	if err := b.laptop.Run(ctx, "ann", "bash", "-c", "head -c "+sized+" /dev/zero >/tmp/up"); err != nil {
+		return err
+	}
+	for name, batch := range map[string]string{"get": "get /tmp/down /dev/null\n", "put": "put /tmp/up /tmp/up\n"} {
+		if err := b.laptop.Write("/tmp/batch-"+name, "ann", 0o600, []byte(batch)); err != nil {
+			return err
+		}
+	}
+	for _, m := range []struct {
+		name string
+		make func(*server) order
+	}{
+		{"sftp_get", func(s *server) order { return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-get", s.name}} }},
+		{"sftp_put", func(s *server) order { return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-put", s.name}} }},
+		{"exec_down", func(s *server) order { return order{Argv: b.ssh(s, "head -c "+sized+" /dev/zero")} }},
+		{"exec_up", func(s *server) order { return order{Argv: b.ssh(s, "cat >/dev/null"), Input: size} }},
+	} {
+		if !r.wants(m.name) {
+			continue
+		}
+		x, y, err := b.abba(ctx, pairs, b.lanyard, b.nopam, func(s *server) (time.Duration, error) { return b.wall(m.make(s)) })
+		if err != nil {
+			return err
+		}
+		rate := func(d time.Duration) float64 { return size / (1 << 20) / d.Seconds() }
+		r.add(m.name, float64(y)/float64(x), "%.0f MiB/s : %.0f MiB/s", rate(x), rate(y))
+	}
+	return nil
+}
+
+// helper finds the program that the drop-in's Match block calls.
+var helper = regexp.MustCompile(`(?m)^\s*Match .*exec "([^"]+)"`)
+
+// prepare is the CPU time of the drop-in's helper when there is nothing to do, against /bin/true.
+func (b *bench) prepare(ctx context.Context, r *results, pairs int) error {
+	if !r.wants("prepare_cpu") {
+		return nil
+	}
+	text, err := b.laptop.Output(ctx, "ann", "cat", "/etc/ssh/ssh_config.d/20-lanyard.conf")
+	if err != nil {
+		return err
+	}
+	m := helper.FindStringSubmatch(text)
+	if m == nil {
+		return fmt.Errorf("the drop-in calls no helper:\n%s", text)
+	}
+	argv := strings.Fields(m[1])
+	const batch = 10
+	var x, y []time.Duration
+	for range pairs {
+		for _, run := range []struct {
+			argv []string
+			to   *[]time.Duration
+		}{{argv, &x}, {[]string{"/bin/true"}, &y}, {[]string{"/bin/true"}, &y}, {argv, &x}} {
+			a, err := b.worker.do(order{Argv: run.argv, Times: batch})
+			if err != nil {
+				return err
+			}
+			*run.to = append(*run.to, a.CPU/batch)
+		}
+	}
+	r.add("prepare_cpu", float64(median(x))/float64(median(y)), "%.2f ms : %.2f ms", ms(median(x)), ms(median(y)))
+	return nil
+}
