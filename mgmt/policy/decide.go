@@ -202,10 +202,11 @@ func (q *Query) check(r api.Rule) (stage int, code reason.Code, why string) {
 	if !r.OfflineForever && q.Now.Sub(q.MapIssued) > maxMap {
 		return stageMap, reason.MapStale, fmt.Sprintf("the map is older than %v.", maxMap)
 	}
-	if len(r.ACR) > 0 && !slices.Contains(r.ACR, s.ACR) {
+	// Conditions about the sign-in and the device are about people: no machine meets them.
+	if len(r.ACR) > 0 && (q.isMachine() || !slices.Contains(r.ACR, s.ACR)) {
 		return stageMFA, reason.MFA, fmt.Sprintf("it wants one of acr %q, the sign-in has %q.", r.ACR, s.ACR)
 	}
-	if len(r.AMR) > 0 && !slices.ContainsFunc(r.AMR, func(m string) bool { return slices.Contains(s.AMR, m) }) {
+	if len(r.AMR) > 0 && (q.isMachine() || !slices.ContainsFunc(r.AMR, func(m string) bool { return slices.Contains(s.AMR, m) })) {
 		return stageMFA, reason.MFA, fmt.Sprintf("it wants one of amr %q, the sign-in has %q.", r.AMR, s.AMR)
 	}
 	if maxAge := cmp.Or(r.MaxTokenAge.Duration(), DefaultMaxTokenAge); !q.isMachine() && !q.Live && q.Now.Sub(s.TokenTime) > maxAge {
