@@ -1,0 +1,131 @@
+package login
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// callback is the loopback listener that the browser is sent back to (RFC 8252 §7.3). It serves one path on
+// 127.0.0.1, accepts one answer that carries its state, and shows constant pages: nothing that came from outside is
+// ever put into one.
+type callback struct {
+	state  string
+	issuer string
+	host   string // 127.0.0.1:PORT, as the browser must say
+	srv    *http.Server
+	got    chan answer
+
+	mu   sync.Mutex
+	used bool // guarded by mu: the one answer came
+}
+
+// answer is what the provider sent, and where to say how the login ended.
+type answer struct {
+	code string
+	err  error
+	end  chan<- error
+}
+
+// Errors of a callback.
+var (
+	errDenied = errors.New("the sign-in was refused or cancelled in the browser; run 'lanyard login' to try again")
+	errMixUp  = errors.New("the answer came from another identity provider than the one that was asked; nothing was accepted")
+)
+
+func listen(state, issuer string) (*callback, error) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for the browser's answer on 127.0.0.1: %w", err)
+	}
+	c := &callback{state: state, issuer: issuer, host: ln.Addr().String(), got: make(chan answer, 1)}
+	c.srv = &http.Server{
+		Handler:           c,
+		ReadHeaderTimeout: 5 * time.Second,
+		MaxHeaderBytes:    32 << 10, // codes are short; a browser's cookies for 127.0.0.1 need not be
+	}
+	go c.srv.Serve(ln)
+	return c, nil
+}
+
+func (c *callback) url() string { return "http://" + c.host + "/callback" }
+
+// close lets a page that is being written arrive.
+func (c *callback) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if c.srv.Shutdown(ctx) != nil {
+		c.srv.Close()
+	}
+}
+
+// endLimit is how long the browser's page waits for the rest of the login.
+const endLimit = 30 * time.Second
+
+func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Connection", "close")
+	// Another name that leads to 127.0.0.1 is somebody's page reaching in (DNS rebinding).
+	if r.Host != c.host || r.URL.Path != "/callback" {
+		page(w, http.StatusNotFound, "There is nothing here.")
+		return
+	}
+	if r.Method != http.MethodGet {
+		page(w, http.StatusMethodNotAllowed, "There is nothing here.")
+		return
+	}
+	q := r.URL.Query()
+	// Whoever does not know the state does not end the login either; it goes on waiting.
+	if len(q["state"]) != 1 || subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(c.state)) != 1 {
+		page(w, http.StatusBadRequest, "This address belongs to another sign-in. You can close this tab.")
+		return
+	}
+	c.mu.Lock()
+	first := !c.used
+	c.used = true
+	c.mu.Unlock()
+	if !first {
+		page(w, http.StatusGone, "This sign-in was used already. You can close this tab.")
+		return
+	}
+	end := make(chan error, 1)
+	a := answer{code: q.Get("code"), end: end}
+	switch iss, sent := q["iss"]; {
+	case sent && (len(iss) != 1 || iss[0] != c.issuer): // RFC 9207 §2.4
+		a.err = errMixUp
+	case q.Has("error"): // RFC 6749 §4.1.2.1; its description is foreign text and not repeated
+		a.err = errDenied
+		if code := q.Get("error"); code != "access_denied" {
+			a.err = fmt.Errorf("the identity provider answered %.40q; run 'lanyard login' to try again", code)
+		}
+	case len(q["code"]) != 1 || a.code == "":
+		a.err = errors.New("the identity provider's answer had no code; run 'lanyard login' to try again")
+	}
+	c.got <- a
+	select {
+	case err := <-end:
+		if err == nil {
+			page(w, http.StatusOK, "You are signed in; you can close this tab.")
+			return
+		}
+	case <-time.After(endLimit):
+	case <-r.Context().Done():
+	}
+	page(w, http.StatusBadRequest, "The sign-in did not succeed; the program that asked for it says why. You can close this tab.")
+}
+
+// page writes a constant sentence.
+func page(w http.ResponseWriter, status int, sentence string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Lanyard</title><p>%s</p></html>\n", sentence)
+}

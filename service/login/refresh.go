@@ -1,0 +1,188 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/reason"
+	"lanyard/platform/paths"
+	"lanyard/service/keystore"
+	"lanyard/sshd/token"
+)
+
+// ErrLoginNeeded is returned when the login cannot be refreshed any more: a person has to sign in.
+var ErrLoginNeeded = errors.New("your sign-in has ended; run 'lanyard login'")
+
+// ErrUnreachable is returned when the provider or the management server does not answer; the login itself is good.
+var ErrUnreachable = errors.New("your sign-in could not be refreshed")
+
+const (
+	// refreshLimit bounds a refresh, and with it how long an ssh command waits when nobody answers.
+	refreshLimit = 8 * time.Second
+	// retryAfter keeps ssh commands from waiting for a silent server one after the other.
+	retryAfter = time.Minute
+)
+
+// Refresh gets a younger token for the login on the machine peer, unless another process just did. maxAge is how old
+// a token the machine at the other end takes (0: the default).
+func (c Config) Refresh(ctx context.Context, peer string, maxAge time.Duration) error {
+	began := time.Now()
+	t, before, err := takeTurn(ctx, c.Paths, "refresh", nil)
+	if err != nil {
+		return err
+	}
+	if Fresh(c.Paths, peer, maxAge, c.now()) {
+		t.leave()
+		return nil
+	}
+	if before != nil && before.Err != "" {
+		t.leave()
+		return before.failure()
+	}
+	err = c.refreshAlone(ctx, peer)
+	t.done(began, err)
+	return err
+}
+
+// failure gives another process's failure its kind back.
+func (o *outcome) failure() error {
+	for _, kind := range []error{ErrLoginNeeded, ErrUnreachable} {
+		if len(o.Err) >= len(kind.Error()) && o.Err[:len(kind.Error())] == kind.Error() {
+			return fmt.Errorf("%w%s", kind, o.Err[len(kind.Error()):])
+		}
+	}
+	return errors.New(o.Err)
+}
+
+func (c Config) refreshAlone(ctx context.Context, peer string) error {
+	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
+	defer cancel()
+	l, err := Load(c.Paths, peer)
+	if err != nil {
+		return fmt.Errorf("%w (%w)", ErrLoginNeeded, err)
+	}
+	l.Record, err = LoadRecord(c.Store, peer)
+	switch {
+	case errors.Is(err, keystore.ErrLocked):
+		return fmt.Errorf("%w (%w)", ErrLoginNeeded, err)
+	case err != nil || l.Record.RefreshToken == "" || !c.now().Before(l.Record.Ends):
+		return ErrLoginNeeded
+	}
+	server, err := client.New(l.Record.Server)
+	if err != nil {
+		return err
+	}
+	raw, err := c.renew(ctx, server, l, peer)
+	if err != nil {
+		return err
+	}
+	l.Fresh = raw
+	if err := l.save(c.Paths, peer, c.now(), false); err != nil {
+		return err
+	}
+	if _, err := c.seen(ctx, l, peer); err != nil {
+		var refused *api.Error
+		if errors.As(err, &refused) && ended(refused) && reason.Code(refused.Code) != reason.Blocked {
+			return fmt.Errorf("%w (%s)", ErrLoginNeeded, refused.Message)
+		}
+		return err
+	}
+	return nil
+}
+
+// renew trades the refresh token for a new ID token, bound to the same key and person.
+func (c Config) renew(ctx context.Context, server *client.Client, l *Login, peer string) (string, error) {
+	r := l.Record
+	if err := checkURL(r.TokenURL); err != nil {
+		return "", err
+	}
+	// The pinned client serves the embedded provider; another one is on the web and has no business with the pin.
+	octx := ctx
+	if sameHost(r.TokenURL, server.URL("/")) {
+		octx = context.WithValue(ctx, oauth2.HTTPClient, server.HTTP())
+	}
+	tok, err := oauthConfig(r.ClientID, r.TokenURL).TokenSource(octx, &oauth2.Token{RefreshToken: r.RefreshToken}).Token()
+	var refused *oauth2.RetrieveError
+	if errors.As(err, &refused) {
+		// RFC 6749 §5.2: the refresh token is used up, revoked or expired.
+		if refused.ErrorCode == "invalid_grant" {
+			r.RefreshToken = ""
+			return "", errors.Join(ErrLoginNeeded, storeRecord(c.Store, peer, r))
+		}
+		return "", fmt.Errorf("%w: %w", ErrUnreachable, plain(err))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUnreachable, plain(err))
+	}
+	// A rotated refresh token is kept before anything else can fail: the old one is worthless.
+	if tok.RefreshToken != "" && tok.RefreshToken != r.RefreshToken {
+		r.RefreshToken = tok.RefreshToken
+		if err := storeRecord(c.Store, peer, r); err != nil {
+			return "", err
+		}
+	}
+	raw, _ := tok.Extra("id_token").(string)
+	fresh, err := token.Peek(raw)
+	if err != nil {
+		return "", fmt.Errorf("%w (the provider refreshes no ID token)", ErrLoginNeeded)
+	}
+	switch {
+	case fresh.Issuer != l.Claims.Issuer || fresh.Subject != l.Claims.Subject:
+		return "", fmt.Errorf("%w (the refreshed token names another person)", ErrLoginNeeded)
+	case fresh.Nonce == "":
+		// Such a token would open doors without the key. It is not kept (see DESIGN, renewals).
+		return "", fmt.Errorf("%w (the provider's refreshed tokens are not bound to your key)", ErrLoginNeeded)
+	case fresh.Nonce != l.Claims.Nonce:
+		return "", fmt.Errorf("%w (the refreshed token was made for another key)", ErrLoginNeeded)
+	}
+	return raw, nil
+}
+
+// postpone moves the next refresh a little into the future.
+func (c Config) postpone(peer string, d time.Duration) {
+	_, _, name := c.Paths.Identity(peer)
+	f, err := ReadFreshness(name)
+	if err != nil {
+		return
+	}
+	f.RefreshAfter = c.now().Add(d)
+	_ = paths.WriteFile(name, []byte(f.String()), 0o600) // else the next ssh tries at once
+}
+
+// Ensure makes the certificate for the machine peer good to offer: as it is, refreshed, or by a new login where
+// mayLogin allows one. nil means that ssh may go on with it.
+func (c Config) Ensure(ctx context.Context, peer string, maxAge time.Duration, mayLogin bool) error {
+	if Fresh(c.Paths, peer, maxAge, c.now()) {
+		return nil
+	}
+	err := c.Refresh(ctx, peer, maxAge)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrUnreachable):
+		// The machine at the other end decides how old a token it takes; a longer wait here helps nobody.
+		c.postpone(peer, retryAfter)
+		c.say("Lanyard: %v; going on with the one that is there. [%s]", err, reason.Unreachable)
+		return nil
+	case !errors.Is(err, ErrLoginNeeded):
+		return err
+	case !mayLogin:
+		return &reason.Error{Code: c.missing(peer), Detail: err.Error()}
+	}
+	_, err = c.login(ctx, func() bool { return Fresh(c.Paths, peer, maxAge, c.now()) })
+	return err
+}
+
+// missing says why there is no good login.
+func (c Config) missing(peer string) reason.Code {
+	if _, err := Load(c.Paths, peer); err != nil {
+		return reason.NotLoggedIn
+	}
+	return reason.LoginExpired
+}
