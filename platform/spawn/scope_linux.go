@@ -2,6 +2,7 @@ package spawn
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,8 @@ const groupPrefix = "lanyard-"
 
 // NewScopes looks where control groups can be made, and removes empty ones of an earlier run.
 func NewScopes() *Scopes {
+	// Descriptors that this program inherited (Go's own are closed on exec already) are not for sessions.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11
 	c := new(Scopes)
 	if dir, ok := ownGroup(); ok {
 		probe := filepath.Join(dir, fmt.Sprintf("%sprobe-%d", groupPrefix, os.Getpid()))

@@ -1,0 +1,190 @@
+package sshd
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/reason"
+)
+
+func TestRefusalShowsItsReasonAndIsRecordedOnce(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		code   reason.Code
+		change func(*State)
+		age    time.Duration
+		user   string
+	}{
+		{name: "a token that is too old", code: reason.TokenExpired, age: 2 * time.Hour},
+		{name: "a login that has ended", code: reason.LoginExpired, age: 25 * time.Hour},
+		{name: "nobody's rule", code: reason.NoRule, change: func(s *State) { s.Map.Rules = nil }},
+		{name: "another account's rule", code: reason.LocalUser, change: func(s *State) { s.Map.Rules[0].As = []string{"somebody"} }},
+		{name: "a blocked person", code: reason.Blocked, change: func(s *State) { s.Map.Users = []api.MapUser{{UserRef: person("ann"), Blocked: true}} }},
+		{name: "an unknown issuer", code: reason.Issuer, change: func(s *State) { s.Map.Issuers[0].URL = "https://other.example" }},
+		{name: "another audience", code: reason.Audience, change: func(s *State) { s.Map.Issuers[0].ClientID = "other" }},
+		{name: "SSH switched off", code: reason.Disabled, change: func(s *State) { s.Enabled = false }},
+		{name: "a map that is too old", code: reason.MapStale, change: func(s *State) { s.Map.IssuedAt = time.Now().Add(-25 * time.Hour) }},
+		{name: "an account that does not exist", code: reason.NoAccount, user: "no-such-account"},
+		{name: "root by number", code: reason.NoAccount, user: "0"},
+		{name: "root by signed number", code: reason.NoAccount, user: "+0"},
+		{name: "an account that may not log in", code: reason.NoAccount, user: "nobody"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			l.setMap(c.change)
+			ann := l.login("ann", c.age)
+			args := []string{"web-1", "echo in"}
+			if c.user != "" {
+				args = append([]string{"-l", c.user}, args...)
+			}
+			got := l.ssh(ann, args...)
+			if got.exit != 255 || got.stdout != "" {
+				t.Errorf("not refused: %+v", got)
+			}
+			if n := strings.Count(got.stderr, "Lanyard: "); n != 1 || !strings.Contains(got.stderr, c.code.Line()+"\n") {
+				t.Errorf("%d lines for the person: %q", n, got.stderr)
+			}
+			eventually(t, "event", func() bool { return len(l.recorded(audit.Refused)) > 0 })
+			l.srv.Close()
+			if r := l.recorded(audit.Refused); len(r) != 1 || r[0].Reason != c.code || r[0].Source != "pclient" {
+				t.Errorf("%+v", r)
+			}
+			if r := l.recorded(audit.SessionStart, audit.SessionEnd); len(r) != 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+func TestPlainKeyIsToldToSignIn(t *testing.T) {
+	l := newLab(t)
+	l.login("ann", 0)
+	id := filepath.Join(l.dir, "id-ann")
+	if err := os.Remove(id + "-cert.pub"); err != nil {
+		t.Fatal(err)
+	}
+	got := l.ssh(l.config("plain", id, ""), "web-1", "true")
+	if got.exit != 255 || !strings.Contains(got.stderr, reason.TokenMissing.Line()) {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestFullAuditRefusesNewSessions(t *testing.T) {
+	l := newLab(t)
+	ann := l.login("ann", 0)
+	l.mu.Lock()
+	l.full = reason.Errorf(reason.AuditFull, "no room")
+	l.mu.Unlock()
+	got := l.ssh(ann, "web-1", "echo in")
+	if got.exit != 255 || got.stdout != "" || !strings.Contains(got.stderr, "[audit-full]") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestConnectionsFromElsewhereAreClosed(t *testing.T) {
+	l := newLab(t)
+	l.direct.Store(true)
+	c, err := net.Dial("tcp", l.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetReadDeadline(time.Now().Add(waitTime))
+	if b, err := io.ReadAll(c); len(b) != 0 || err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+func TestStrangersCannotHoldManyConnections(t *testing.T) {
+	l := newLab(t)
+	var open []net.Conn
+	defer func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}()
+	greeted := func(c net.Conn) bool {
+		c.SetReadDeadline(time.Now().Add(waitTime))
+		b := make([]byte, 4)
+		n, _ := io.ReadFull(c, b)
+		return n == 4
+	}
+	for range l.srv.cfg.Limits.PendingPerSource {
+		c, err := net.Dial("tcp", l.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+		if !greeted(c) {
+			t.Fatalf("connection %d was closed", len(open))
+		}
+	}
+	c, err := net.Dial("tcp", l.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if greeted(c) {
+		t.Error("one more was served")
+	}
+	open[0].Close()
+	eventually(t, "room", func() bool {
+		c, err := net.Dial("tcp", l.addr.String())
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return greeted(c)
+	})
+}
+
+// The identity is that of the key that signed, not that of a key that was offered before (CVE-2024-45337).
+func TestIdentityIsThatOfTheKeyThatSigned(t *testing.T) {
+	l := newLab(t)
+	l.setMap(func(s *State) { s.Map.Users = []api.MapUser{{UserRef: person("bob"), Blocked: true}} })
+	ann, bob := l.certified("ann"), l.certified("bob")
+	_, err := ssh.Dial("tcp", l.addr.String(), &ssh.ClientConfig{
+		User: l.account.Name, HostKeyCallback: ssh.FixedHostKey(l.host.PublicKey()),
+		Auth: []ssh.AuthMethod{ssh.PublicKeys(mixed{ann, bob}, bob)},
+	})
+	if err == nil {
+		t.Fatal("bob came in on ann's certificate")
+	}
+	for _, e := range l.recorded(audit.SessionStart) {
+		t.Errorf("%+v", e)
+	}
+}
+
+// mixed offers one certificate and signs with another's key.
+type mixed struct{ offered, signs ssh.Signer }
+
+func (m mixed) PublicKey() ssh.PublicKey { return m.offered.PublicKey() }
+func (m mixed) Sign(r io.Reader, b []byte) (*ssh.Signature, error) {
+	return m.signs.Sign(r, b)
+}
+
+func TestMachineOfARuleWithAnyProcessNeedsNoKey(t *testing.T) {
+	l := newLab(t)
+	l.setMap(func(s *State) {
+		r := &s.Map.Rules[0]
+		r.Users, r.Machines, r.AnyProcess = nil, []api.MachineRef{{Peer: "pclient", Account: "ci"}}, true
+	})
+	none := l.config("none", "/dev/null", "PubkeyAuthentication no")
+	if got := l.ssh(none, "web-1", "echo in"); got.stdout != "in\n" || got.exit != 0 {
+		t.Errorf("%+v", got)
+	}
+	if os.Geteuid() == 0 {
+		if got := l.ssh(none, "-l", "root", "web-1", "echo in"); got.exit != 255 || got.stdout != "" {
+			t.Errorf("root without a key: %+v", got)
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package sshd
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/reason"
+)
+
+func block(sub string) func(*State) {
+	return func(s *State) { s.Map.Users = []api.MapUser{{UserRef: person(sub), Blocked: true}} }
+}
+
+// tree starts what is hard to find: a child that left the session and the process group, and its child.
+const tree = `setsid sh -c 'sleep 300 & echo $! $$; wait' & sleep 301 & echo "$! $$"; wait`
+
+func TestRevokedUserLosesLiveSessions(t *testing.T) {
+	l := newLab(t)
+	ann, bob := l.login("ann", 0), l.login("bob", 0)
+	const many = 20
+	var annS []*started
+	var pids []string
+	begin := func(config string) *started {
+		c := l.start(l.tool("ssh", config, "web-1", tree))
+		eventually(t, "processes", func() bool { return strings.Count(c.stdout(), "\n") == 2 })
+		return c
+	}
+	for range many {
+		c := begin(ann)
+		annS = append(annS, c)
+		pids = append(pids, strings.Fields(c.stdout())...)
+	}
+	other := begin(bob)
+	idle := l.start(l.tool("ssh", ann, "-N", "web-1"))
+	eventually(t, "sessions", func() bool { return len(l.srv.Sessions()) == many+2 })
+
+	at := time.Now()
+	l.setMap(block("ann"))
+	ended := l.srv.Changed()
+	if d := time.Since(at); d > 200*time.Millisecond {
+		t.Errorf("Changed took %s", d)
+	}
+	if len(ended) != many+1 {
+		t.Errorf("%d sessions ended", len(ended))
+	}
+	for _, c := range annS {
+		if exit := c.wait(); exit != 255 || !strings.Contains(c.stderr(), reason.Blocked.Line()) {
+			t.Errorf("exit %d, stderr %q", exit, c.stderr())
+		}
+	}
+	if exit := idle.wait(); exit != 255 {
+		t.Errorf("ssh -N: exit %d", exit)
+	}
+	for _, p := range pids {
+		if alive(p) {
+			t.Errorf("process %s is alive", p)
+		}
+	}
+	if d := time.Since(at); d > time.Second {
+		t.Errorf("the end took %s", d)
+	} else {
+		t.Logf("the end of %d sessions took %s", many, d)
+	}
+	for _, p := range strings.Fields(other.stdout()) {
+		if !alive(p) {
+			t.Errorf("bob's process %s has gone", p)
+		}
+	}
+	if s := l.srv.Sessions(); len(s) != 1 || s[0].User != "bob@example.com" {
+		t.Errorf("%+v", s)
+	}
+	other.Process.Kill()
+	for _, p := range strings.Fields(other.stdout()) {
+		kill(p)
+	}
+	l.srv.Close()
+	if n := len(l.recorded(audit.SessionStart)); n != many+2 {
+		t.Errorf("%d starts", n)
+	}
+	blocked := 0
+	ids := make(map[string]bool)
+	for _, e := range l.recorded(audit.SessionEnd) {
+		if ids[e.Session] {
+			t.Errorf("session %s ended twice", e.Session)
+		}
+		ids[e.Session] = true
+		if e.Reason == reason.Blocked {
+			blocked++
+		}
+	}
+	if len(ids) != many+2 || blocked != many+1 {
+		t.Errorf("%d ends, %d of them blocked", len(ids), blocked)
+	}
+	if s, e := len(l.recorded(audit.ChannelStart)), len(l.recorded(audit.ChannelEnd)); s != many+1 || e != many+1 {
+		t.Errorf("%d channels began, %d ended", s, e)
+	}
+}
+
+func TestRevocationReachesBusyAndInteractiveSessions(t *testing.T) {
+	l := newLab(t)
+	ann := l.login("ann", 0)
+	up := l.tool("ssh", ann, "web-1", "cat >/dev/null")
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zero.Close()
+	sessions := map[string]*started{
+		"download": l.start(l.tool("ssh", ann, "web-1", "cat /dev/zero")),
+		"terminal": l.start(l.tool("ssh", ann, "-tt", "web-1", "echo on; sleep 300")),
+	}
+	up.Stdin = zero
+	var errs lockedOutput
+	up.Stderr = &errs
+	if err := up.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "traffic", func() bool {
+		return len(sessions["download"].stdout()) > 1<<20 && strings.Contains(sessions["terminal"].stdout(), "on")
+	})
+	at := time.Now()
+	l.setMap(block("ann"))
+	l.srv.Changed()
+	for what, c := range sessions {
+		if exit := c.wait(); exit != 255 || !strings.Contains(c.stderr(), "[blocked]") {
+			t.Errorf("%s: exit %d, %q", what, exit, c.stderr())
+		}
+	}
+	if exit := exitOf(t, up.Wait()); exit != 255 || !strings.Contains(errs.String(), "[blocked]") {
+		t.Errorf("upload: exit %d, %q", exit, errs.String())
+	}
+	if d := time.Since(at); d > time.Second {
+		t.Errorf("the end took %s", d)
+	}
+}
+
+func TestWhyALiveSessionEnds(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		code   reason.Code
+		rule   func(*State)
+		change func(*lab)
+	}{
+		{"logout", reason.Revoked, nil, func(l *lab) {
+			l.setMap(func(s *State) {
+				s.Map.Users = []api.MapUser{{UserRef: person("ann"), NotBefore: time.Now().Add(time.Minute)}}
+			})
+		}},
+		{"policy", reason.PolicyGone, nil, func(l *lab) { l.setMap(func(s *State) { s.Map.Rules = nil }) }},
+		{"switched off", reason.Disabled, nil, func(l *lab) { l.setMap(func(s *State) { s.Enabled = false }) }},
+		{"source removed", reason.PolicyGone, nil, func(l *lab) { l.setMap(func(s *State) { s.Map.Peers = nil }) }},
+		{"silence of the management server", reason.MapStale, func(s *State) { s.Map.MaxMapAge = 3600 }, func(l *lab) { l.clock.Store(int64(2 * time.Hour)) }},
+		{"longest session", reason.MaxTime, func(s *State) { s.Map.Rules[0].MaxSession = 3600 }, func(l *lab) { l.clock.Store(int64(61 * time.Minute)) }},
+		{"idle", reason.Idle, func(s *State) { s.Map.Rules[0].Idle = 600 }, func(l *lab) { l.clock.Store(int64(11 * time.Minute)) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			if c.rule != nil {
+				l.setMap(c.rule)
+			}
+			s := l.start(l.tool("ssh", l.login("ann", 0), "web-1", "echo on; sleep 300"))
+			s.line()
+			c.change(l)
+			l.srv.Changed()
+			if exit := s.wait(); exit != 255 || !strings.Contains(s.stderr(), "["+string(c.code)+"]") {
+				t.Errorf("exit %d, %q", exit, s.stderr())
+			}
+			l.srv.Close()
+			if e := l.recorded(audit.SessionEnd); len(e) != 1 || e[0].Reason != c.code {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+func TestTokenAgeDoesNotEndALiveSession(t *testing.T) {
+	l := newLab(t)
+	s := l.start(l.tool("ssh", l.login("ann", 0), "web-1", "echo on; read x; exit 4"))
+	s.line()
+	l.clock.Store(int64(3 * time.Hour))
+	l.setMap(nil)
+	if ended := l.srv.Changed(); len(ended) != 0 {
+		t.Fatalf("%v ended", ended)
+	}
+	fmt.Fprintln(s.in, "go on")
+	if exit := s.wait(); exit != 4 {
+		t.Errorf("exit %d, %q", exit, s.stderr())
+	}
+}
+
+func TestNewChannelIsDecidedAgain(t *testing.T) {
+	l := newLab(t)
+	c := l.dial("ann")
+	defer c.Close()
+	l.setMap(block("ann")) // and nobody calls Changed
+	if _, err := c.NewSession(); err == nil || !strings.Contains(err.Error(), "[blocked]") {
+		t.Errorf("%v", err)
+	}
+	eventually(t, "end", func() bool { return len(l.recorded(audit.SessionEnd)) == 1 })
+}
+
+func TestOwnerEndsASession(t *testing.T) {
+	l := newLab(t)
+	s := l.start(l.tool("ssh", l.login("ann", 0), "web-1", "echo on; sleep 300"))
+	s.line()
+	list := l.srv.Sessions()
+	if len(list) != 1 || list[0].LocalUser != l.account.Name || list[0].Rule != "rule1" || strings.Join(list[0].Channels, " ") != "exec" {
+		t.Fatalf("%+v", list)
+	}
+	if !l.srv.End(list[0].ID, reason.EndedHere) || l.srv.End("no-such", reason.EndedHere) {
+		t.Error("End does not say what it did")
+	}
+	if exit := s.wait(); exit != 255 || !strings.Contains(s.stderr(), "[ended-by-owner]") {
+		t.Errorf("exit %d, %q", exit, s.stderr())
+	}
+}
+
+func TestCloseTellsAndSparesNohup(t *testing.T) {
+	l := newLab(t)
+	s := l.start(l.tool("ssh", l.login("ann", 0), "web-1", "nohup sleep 300 </dev/null >/dev/null 2>&1 & echo $!; sleep 301"))
+	pid := pidOf(t, s.line())
+	defer kill(pid)
+	l.srv.Close()
+	if exit := s.wait(); exit != 255 || !strings.Contains(s.stderr(), "[shutdown]") {
+		t.Errorf("exit %d, %q", exit, s.stderr())
+	}
+	if !alive(pid) {
+		t.Error("nohup work has ended")
+	}
+}
