@@ -30,11 +30,19 @@ type Device struct {
 	// deadline; elsewhere another goroutine reads the interface.
 	file *os.File
 	pump *pump
+
+	events  chan tun.Event
+	drained sync.WaitGroup // of the goroutine that takes inner's events
 }
 
 // NewDevice wraps inner. With divert, an in-process stack may be attached later. Closing the Device closes inner.
 func NewDevice(inner tun.Device, f *Filter, divert bool) *Device {
-	d := &Device{inner: inner, filter: f}
+	d := &Device{inner: inner, filter: f, events: make(chan tun.Event)}
+	d.drained.Go(func() {
+		defer close(d.events)
+		for range inner.Events() {
+		}
+	})
 	if !divert {
 		return d
 	}
@@ -127,15 +135,19 @@ func (d *Device) read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	}
 }
 
-// File, MTU, Name, Events and BatchSize are those of the wrapped device.
-func (d *Device) File() *os.File           { return d.inner.File() }
-func (d *Device) MTU() (int, error)        { return d.inner.MTU() }
-func (d *Device) Name() (string, error)    { return d.inner.Name() }
-func (d *Device) Events() <-chan tun.Event { return d.inner.Events() }
-func (d *Device) BatchSize() int           { return d.inner.BatchSize() }
+// Events yields nothing and closes with the device. WireGuard would close its UDP sockets whenever the interface goes
+// down, and a new interface reports that it is down before it is up: the owner brings WireGuard up and down itself.
+func (d *Device) Events() <-chan tun.Event { return d.events }
 
-// Close closes the wrapped device and waits for the goroutine that reads it.
+// File, MTU, Name and BatchSize are those of the wrapped device.
+func (d *Device) File() *os.File        { return d.inner.File() }
+func (d *Device) MTU() (int, error)     { return d.inner.MTU() }
+func (d *Device) Name() (string, error) { return d.inner.Name() }
+func (d *Device) BatchSize() int        { return d.inner.BatchSize() }
+
+// Close closes the wrapped device and waits for the goroutines that read it.
 func (d *Device) Close() error {
+	defer d.drained.Wait()
 	if d.pump != nil {
 		return d.pump.close()
 	}

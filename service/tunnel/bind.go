@@ -1,0 +1,208 @@
+package tunnel
+
+import (
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/blake2s"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+)
+
+const (
+	portTries     = 100 // UDP ports tried, upwards from the wanted one
+	maxCandidates = 16  // of one peer: a handshake goes to each
+)
+
+var errNoEndpoint = errors.New("no address of the peer is known yet")
+
+// bind sends WireGuard's datagrams. A peer has one endpoint that works, which WireGuard sets from the last authenticated
+// packet, and candidates that may. Handshake initiations (148 bytes, every two minutes or when the peer is silent) go to
+// the endpoint and to all candidates: the first way through wins without waiting for the 5-second retry, and a peer
+// that moved, or whose way broke, is found again. Everything else goes to the endpoint alone.
+type bind struct {
+	conn.Bind
+	now func() time.Time
+
+	mu      sync.RWMutex // guards targets
+	targets map[device.NoisePublicKey]*target
+}
+
+// target is a peer's candidates, and the endpoint that a peer has before one works.
+type target struct {
+	key  device.NoisePublicKey
+	mac1 [blake2s.Size]byte // WireGuard's key for the peer's mac1 (whitepaper section 5.4.4)
+
+	mu         sync.Mutex // guards all below
+	addrs      []netip.AddrPort
+	candidates []conn.Endpoint
+	initiation []byte // the last one sent, and when: new candidates get it too
+	sent       time.Time
+}
+
+func newBind(inner conn.Bind, now func() time.Time) *bind {
+	return &bind{Bind: inner, now: now, targets: map[device.NoisePublicKey]*target{}}
+}
+
+// Open listens on port or the next one that is free.
+func (b *bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
+	var fns []conn.ReceiveFunc
+	var actual uint16
+	var err error
+	for range portTries {
+		fns, actual, err = b.Bind.Open(port)
+		if err == nil || port == 0 || port == 65535 || !portInUse(err) {
+			return fns, actual, err
+		}
+		port++
+	}
+	return fns, actual, err
+}
+
+// setCandidates replaces a peer's candidates.
+func (b *bind) setCandidates(key device.NoisePublicKey, addrs []netip.AddrPort) error {
+	if len(addrs) > maxCandidates {
+		addrs = addrs[:maxCandidates]
+	}
+	eps := make([]conn.Endpoint, 0, len(addrs))
+	for _, a := range addrs {
+		ep, err := b.Bind.ParseEndpoint(a.String())
+		if err != nil {
+			return fmt.Errorf("endpoint %s: %w", a, err)
+		}
+		eps = append(eps, ep)
+	}
+	b.mu.Lock()
+	t := b.targets[key]
+	if t == nil {
+		t = &target{key: key}
+		h, _ := blake2s.New256(nil)
+		h.Write([]byte(device.WGLabelMAC1))
+		h.Write(key[:])
+		h.Sum(t.mac1[:0])
+		b.targets[key] = t
+	}
+	b.mu.Unlock()
+
+	t.mu.Lock()
+	t.addrs, t.candidates = addrs, eps
+	var again []byte
+	if len(eps) > 0 && b.now().Sub(t.sent) < device.RekeyTimeout {
+		again = t.initiation
+	}
+	t.mu.Unlock()
+	if again != nil {
+		// WireGuard sends the next one after 5 s; the peer takes whichever copy comes first and refuses the others.
+		_ = b.spray(t, [][]byte{again}, "")
+	}
+	return nil
+}
+
+func (b *bind) remove(key device.NoisePublicKey) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.targets, key)
+}
+
+// ParseEndpoint reads an address, or "peer:" and a public key in hex for a peer's candidates.
+func (b *bind) ParseEndpoint(s string) (conn.Endpoint, error) {
+	name, isPeer := strings.CutPrefix(s, "peer:")
+	if !isPeer {
+		return b.Bind.ParseEndpoint(s)
+	}
+	var key device.NoisePublicKey
+	if _, err := hex.Decode(key[:], []byte(name)); err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", s, err)
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if t := b.targets[key]; t != nil {
+		return t, nil
+	}
+	return nil, fmt.Errorf("endpoint %q: %w", s, errNoEndpoint)
+}
+
+// Send sends datagrams of one peer.
+func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
+	if t, ok := ep.(*target); ok {
+		if isInitiation(bufs) {
+			t.remember(bufs[0], b.now())
+		}
+		return b.spray(t, bufs, "")
+	}
+	if !isInitiation(bufs) {
+		return b.Bind.Send(bufs, ep)
+	}
+	err := b.Bind.Send(bufs, ep)
+	if t := b.receiver(bufs[0]); t != nil {
+		t.remember(bufs[0], b.now())
+		if b.spray(t, bufs, ep.DstToString()) == nil {
+			err = nil
+		}
+	}
+	return err
+}
+
+// spray sends to every candidate but one. It succeeds when one of them could be sent to.
+func (b *bind) spray(t *target, bufs [][]byte, but string) error {
+	t.mu.Lock()
+	eps := t.candidates
+	t.mu.Unlock()
+	err := errNoEndpoint
+	sent := false
+	for _, ep := range eps {
+		if ep.DstToString() == but {
+			continue
+		}
+		if e := b.Bind.Send(bufs, ep); e != nil {
+			err = e
+		} else {
+			sent = true
+		}
+	}
+	if sent {
+		return nil
+	}
+	return err
+}
+
+// isInitiation knows a handshake initiation (whitepaper section 5.4.2) by type and size.
+func isInitiation(bufs [][]byte) bool {
+	return len(bufs) == 1 && len(bufs[0]) == device.MessageInitiationSize && bufs[0][0] == device.MessageInitiationType
+}
+
+// receiver finds the peer that an initiation is for: its mac1 is keyed with the receiver's public key.
+func (b *bind) receiver(msg []byte) *target {
+	const mac1At = device.MessageInitiationSize - 2*blake2s.Size128
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, t := range b.targets {
+		h, _ := blake2s.New128(t.mac1[:])
+		h.Write(msg[:mac1At])
+		var sum [blake2s.Size128]byte
+		if subtle.ConstantTimeCompare(h.Sum(sum[:0]), msg[mac1At:mac1At+blake2s.Size128]) == 1 {
+			return t
+		}
+	}
+	return nil
+}
+
+func (t *target) remember(msg []byte, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.initiation, t.sent = append([]byte(nil), msg...), now
+}
+
+// target is a conn.Endpoint until the peer answers.
+func (t *target) ClearSrc()           {}
+func (t *target) SrcToString() string { return "" }
+func (t *target) DstToString() string { return "peer:" + hex.EncodeToString(t.key[:]) }
+func (t *target) DstToBytes() []byte  { return t.key[:] }
+func (t *target) DstIP() netip.Addr   { return netip.Addr{} }
+func (t *target) SrcIP() netip.Addr   { return netip.Addr{} }

@@ -1,0 +1,159 @@
+package tunnel
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/curve25519"
+)
+
+// nudgeAfter is how long the peer with the smaller key waits for the other's first handshake: two that cross each other
+// would cost 5 s.
+const nudgeAfter = time.Second
+
+// SetPeers makes these the tunnel's peers. Peers that stay as they are notice nothing; a peer whose candidates changed
+// keeps its endpoint while that works. On an error nothing has changed.
+func (t *Tunnel) SetPeers(peers []Peer) error {
+	t.set.Lock()
+	defer t.set.Unlock()
+	next, byAddr, err := t.checkPeers(peers)
+	if err != nil {
+		return fmt.Errorf("set peers: %w", err)
+	}
+	t.mu.Lock()
+	was := t.peers
+	t.mu.Unlock()
+
+	var uapi strings.Builder
+	for id, old := range was {
+		if p, ok := next[id]; !ok || p.PublicKey != old.PublicKey {
+			fmt.Fprintf(&uapi, "public_key=%s\nremove=true\n", hexKey(old.PublicKey))
+			t.bind.remove(old.PublicKey)
+		}
+	}
+	fresh := map[string]time.Time{}
+	self, _ := curve25519.X25519(t.cfg.PrivateKey[:], curve25519.Basepoint)
+	for id, p := range next {
+		old, had := was[id]
+		had = had && old.PublicKey == p.PublicKey
+		if !had || !slices.Equal(old.Endpoints, p.Endpoints) {
+			if err := t.bind.setCandidates(p.PublicKey, p.Endpoints); err != nil {
+				return fmt.Errorf("set peers: peer %s: %w", id, err)
+			}
+		}
+		if !had || !slices.Equal(old.Addrs, p.Addrs) {
+			fmt.Fprintf(&uapi, "public_key=%s\n", hexKey(p.PublicKey))
+			if !had {
+				fmt.Fprintf(&uapi, "endpoint=peer:%s\n", hexKey(p.PublicKey))
+			}
+			fmt.Fprintf(&uapi, "replace_allowed_ips=true\n")
+			for _, a := range p.Addrs {
+				fmt.Fprintf(&uapi, "allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
+			}
+		}
+		if len(p.Endpoints) > 0 && (!had || len(old.Endpoints) == 0) {
+			fresh[id] = t.cfg.Now()
+			if t.cfg.Resume == nil && bytes.Compare(self, p.PublicKey[:]) < 0 {
+				fresh[id] = fresh[id].Add(nudgeAfter)
+			}
+		}
+	}
+	t.filter.SetPeers(byAddr)
+	if uapi.Len() > 0 {
+		if err := t.wg.IpcSet(uapi.String()); err != nil {
+			return fmt.Errorf("set peers: %w", err)
+		}
+	}
+	t.mu.Lock()
+	t.peers = next
+	for id, at := range fresh {
+		t.nudges[id] = at
+	}
+	t.mu.Unlock()
+	t.nudgeDue()
+	return nil
+}
+
+// checkPeers refuses what would take another's place, and leaves out endpoints inside the overlay: the tunnel would
+// carry itself.
+func (t *Tunnel) checkPeers(peers []Peer) (map[string]Peer, map[netip.Addr]string, error) {
+	byID, byKey, byAddr := map[string]Peer{}, map[[32]byte]string{}, map[netip.Addr]string{}
+	for _, p := range peers {
+		if _, twice := byID[p.ID]; twice || p.ID == "" {
+			return nil, nil, fmt.Errorf("the peer id %q is given twice or empty", p.ID)
+		}
+		if other, twice := byKey[p.PublicKey]; twice {
+			return nil, nil, fmt.Errorf("peers %s and %s have the same key", other, p.ID)
+		}
+		byKey[p.PublicKey] = p.ID
+		var addrs []netip.Addr
+		for _, a := range p.Addrs {
+			a = a.Unmap()
+			if other, twice := byAddr[a]; twice {
+				return nil, nil, fmt.Errorf("peers %s and %s have the same address %s", other, p.ID, a)
+			}
+			if a == t.cfg.Addr4 || a == t.cfg.Addr6 {
+				return nil, nil, fmt.Errorf("peer %s has this machine's own address %s", p.ID, a)
+			}
+			byAddr[a] = p.ID
+			addrs = append(addrs, a)
+		}
+		var eps []netip.AddrPort
+		if t.cfg.Resume != nil {
+			if ep, ok := t.cfg.Resume.Endpoints[p.ID]; ok {
+				eps = append(eps, ep)
+			}
+		}
+		for _, e := range p.Endpoints {
+			e = netip.AddrPortFrom(e.Addr().Unmap(), e.Port())
+			if e.IsValid() && e.Port() != 0 && !t.inOverlay(e.Addr()) && !slices.Contains(eps, e) {
+				eps = append(eps, e)
+			}
+		}
+		p.Addrs, p.Endpoints = addrs, eps
+		byID[p.ID] = p
+	}
+	return byID, byAddr, nil
+}
+
+func (t *Tunnel) inOverlay(a netip.Addr) bool {
+	return t.cfg.Overlay4.IsValid() && t.cfg.Overlay4.Contains(a) || t.cfg.Overlay6.IsValid() && t.cfg.Overlay6.Contains(a) ||
+		a == t.cfg.Addr4 || a == t.cfg.Addr6
+}
+
+// nudgeDue starts handshakes with new peers whose candidates are known. Without it, a peer whose other end was restarted
+// would send into a session that is gone, for 15 s, before it tried anew.
+func (t *Tunnel) nudgeDue() {
+	now := t.cfg.Now()
+	t.mu.Lock()
+	var due []Peer
+	for id, at := range t.nudges {
+		if now.Before(at) {
+			continue
+		}
+		delete(t.nudges, id)
+		if p, ok := t.peers[id]; ok {
+			due = append(due, p)
+		}
+	}
+	t.mu.Unlock()
+	if len(due) == 0 {
+		return
+	}
+	shook := map[string]bool{}
+	for _, s := range t.Status().Peers {
+		shook[s.ID] = !s.LastHandshake.IsZero()
+	}
+	for _, p := range due {
+		if shook[p.ID] {
+			continue
+		}
+		// Switching the keepalive on sends one, which needs a session; it is not wanted for longer.
+		_ = t.wg.IpcSet(fmt.Sprintf("public_key=%s\nupdate_only=true\npersistent_keepalive_interval=25\n", hexKey(p.PublicKey)))
+		_ = t.wg.IpcSet(fmt.Sprintf("public_key=%s\nupdate_only=true\npersistent_keepalive_interval=0\n", hexKey(p.PublicKey)))
+	}
+}
