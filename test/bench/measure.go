@@ -161,8 +161,12 @@ func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
 		name string
 		make func(*server) order
 	}{
-		{"sftp_get", func(s *server) order { return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-get", s.name}} }},
-		{"sftp_put", func(s *server) order { return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-put", s.name}} }},
+		{"sftp_get", func(s *server) order {
+			return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-get", s.name}}
+		}},
+		{"sftp_put", func(s *server) order {
+			return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-put", s.name}}
+		}},
 		{"exec_down", func(s *server) order { return order{Argv: b.ssh(s, "head -c "+sized+" /dev/zero")} }},
 		{"exec_up", func(s *server) order { return order{Argv: b.ssh(s, "cat >/dev/null"), Input: size} }},
 	} {

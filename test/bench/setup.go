@@ -138,8 +138,11 @@ func (b *bench) close() error {
 // startSSHDs starts both sshds, which take the same key for the same account, and writes the client's configuration.
 func (b *bench) startSSHDs(ctx context.Context) error {
 	keys, err := filepath.Glob(b.laptop.Path("/home/ann/.ssh/lanyard-*-cert.pub"))
-	if err != nil || len(keys) != 1 {
-		return fmt.Errorf("the login's certificate is not where it should be: %v %v", keys, err)
+	if err != nil {
+		return err
+	}
+	if len(keys) != 1 {
+		return fmt.Errorf("the login's certificate is not where it should be: %v", keys)
 	}
 	b.cert = "/home/ann/.ssh/" + filepath.Base(keys[0])
 	b.key = strings.TrimSuffix(b.cert, "-cert.pub")

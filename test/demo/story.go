@@ -200,7 +200,7 @@ func (d *demo) forward(ctx context.Context) error {
 	if err := lab.Until(ctx, "the forwarded port", func() error {
 		select {
 		case <-ssh.Done():
-			return fmt.Errorf("ssh ended: %v\n%s", ssh.Err(), ssh.Text())
+			return fmt.Errorf("ssh ended: %w\n%s", ssh.Err(), ssh.Text())
 		default:
 		}
 		c, err := dialUnix(d.laptop.Path(socket))
@@ -270,7 +270,7 @@ func (d *demo) audit(ctx context.Context) error {
 	var out string
 	if err := lab.Until(ctx, "the audit events", func() (err error) {
 		out, err = d.mgmt.Admin(ctx, "audit")
-		if err == nil && !(strings.Contains(out, "session.end") && strings.Contains(out, "blocked")) {
+		if err == nil && (!strings.Contains(out, "session.end") || !strings.Contains(out, "blocked")) {
 			err = errors.New("the end of the blocked session is not in the audit log")
 		}
 		return err

@@ -139,8 +139,12 @@ func TestSessionCrossesTheTunnelOnly(t *testing.T) {
 			from *lab.Peer
 			to   string
 		}{
-			{"a peer in the tunnel", client, serverAddr}, {"the LAN", client, server.Addr}, {"loopback", server, "127.0.0.1"},
-			{"its own overlay address", server, serverAddr}, {"its own LAN address", server, server.Addr}, {"IPv6 loopback", server, "::1"},
+			{"a peer in the tunnel", client, serverAddr},
+			{"the LAN", client, server.Addr},
+			{"loopback", server, "127.0.0.1"},
+			{"its own overlay address", server, serverAddr},
+			{"its own LAN address", server, server.Addr},
+			{"IPv6 loopback", server, "::1"},
 		} {
 			if got := greeting(t, c.from, c.to, 22022); got != "" {
 				t.Errorf("%s gets %q from %s:22022", c.who, got, c.to)

@@ -36,10 +36,9 @@ func ListFiles(keep string, roots ...string) Files {
 			if slices.Contains(skip, path) {
 				return fs.SkipDir
 			}
-			if err != nil {
-				return nil // not ours to read, or gone meanwhile
+			if err == nil { // else not ours to read, or gone meanwhile
+				all[path] = true
 			}
-			all[path] = true
 			return nil
 		})
 	}
