@@ -1,0 +1,204 @@
+package control
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/policy"
+	"lanyard/mgmt/store"
+)
+
+// world is everything that maps are made of, read at one time.
+type world struct {
+	settings store.Settings
+	peers    []store.Peer
+	policies []api.Policy
+	users    []store.User
+	groups   map[string][]api.GroupRef // by user id
+	issuers  []api.Issuer
+	revoked  []string
+	observed map[string]netip.Addr
+
+	policy policy.World
+	rules  map[string][]api.Rule // by peer id
+}
+
+// World reads what policies are compiled against, for explanations and what a person may reach.
+func (c *Control) World(ctx context.Context) (*policy.World, []api.Policy, error) {
+	w, err := c.world(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &w.policy, w.policies, nil
+}
+
+func (c *Control) world(ctx context.Context) (*world, error) {
+	w := &world{settings: c.Settings, groups: map[string][]api.GroupRef{}, rules: map[string][]api.Rule{}}
+	var err error
+	if w.issuers, err = c.Issuers(ctx); err != nil {
+		return nil, err
+	}
+	err = c.Store.Tx(ctx, func(q *store.Queries) error { // one transaction: one moment
+		if w.peers, err = q.Peers(ctx); err != nil {
+			return err
+		}
+		if w.policies, err = q.Policies(ctx); err != nil {
+			return err
+		}
+		if w.users, err = q.Users(ctx); err != nil {
+			return err
+		}
+		groups, err := q.Groups(ctx)
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			for _, u := range g.Members {
+				w.groups[u] = append(w.groups[u], api.GroupRef{Issuer: api.LocalIssuer, Name: g.Name})
+			}
+		}
+		w.revoked, err = q.RevokedKeys(ctx, c.Now().Add(-w.settings.LoginLifetime-time.Hour))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	w.observed = make(map[string]netip.Addr, len(c.observed))
+	for id, a := range c.observed {
+		w.observed[id] = a
+	}
+	c.mu.Unlock()
+	for _, p := range w.peers {
+		w.policy.Peers = append(w.policy.Peers, p.Peer)
+	}
+	for _, u := range w.users {
+		w.policy.Users = append(w.policy.Users, PolicyUser(u, w.groups[u.ID]))
+	}
+	for _, p := range w.peers {
+		w.rules[p.ID] = policy.Compile(&w.policy, w.policies, p.Peer)
+	}
+	return w, nil
+}
+
+// PolicyUser is a stored person as policies see them.
+func PolicyUser(u store.User, groups []api.GroupRef) policy.User {
+	return policy.User{ID: u.ID, Ref: u.UserRef, Email: u.Email, Groups: groups, Blocked: u.Blocked}
+}
+
+// mapFor makes the map of p, without epoch, version and issue time.
+func (w *world) mapFor(p store.Peer) *api.Map {
+	m := &api.Map{
+		Format: 1, Network: w.settings.Network, Overlay4: w.settings.Overlay4, Overlay6: w.settings.Overlay6,
+		Zone: w.settings.Zone, Self: p.Peer, Peers: []api.Peer{}, Admit: []string{}, Rules: w.rules[p.ID],
+		Issuers: w.issuers, RevokedKeys: w.revoked, MaxMapAge: api.Secs(w.settings.MaxMapAge), Users: []api.MapUser{},
+	}
+	if m.Rules == nil {
+		m.Rules = []api.Rule{}
+	}
+	// What a machine says of itself is not news to it, and would make every report of endpoints a new map.
+	m.Self.Endpoints = nil
+	for _, other := range w.peers {
+		if other.ID == p.ID {
+			continue
+		}
+		in := policy.Connected(&w.policy, w.policies, other.Peer, p.Peer)
+		out := policy.Connected(&w.policy, w.policies, p.Peer, other.Peer)
+		if in {
+			m.Admit = append(m.Admit, other.ID)
+		}
+		if !in && !out {
+			continue
+		}
+		peer := other.Peer
+		peer.Endpoints = w.endpoints(p.ID, other)
+		if out {
+			peer.LoginAs = policy.LoginAs(w.rules[other.ID])
+		} else {
+			// A machine that may only come in is not told what is offered there.
+			peer.HostKeys, peer.ServesSSH = nil, false
+		}
+		m.Peers = append(m.Peers, peer)
+	}
+	slices.Sort(m.Admit)
+	if len(m.Rules) > 0 {
+		m.Users = w.usersFor(m.Rules)
+	} else {
+		m.RevokedKeys = nil
+	}
+	return m
+}
+
+// endpoints lists where self may reach other: what other said, and where this server sees it. A loopback address is
+// told only to a machine that this server sees there too.
+func (w *world) endpoints(self string, other store.Peer) []netip.AddrPort {
+	out := slices.Clone(other.Endpoints)
+	seen, ok := w.observed[other.ID]
+	if !ok || len(out) == 0 || seen.IsLoopback() && !w.observed[self].IsLoopback() {
+		return out
+	}
+	at := netip.AddrPortFrom(seen, out[0].Port()) // its tunnel has one port on all addresses
+	if !slices.Contains(out, at) {
+		out = append(out, at)
+	}
+	return out
+}
+
+// usersFor lists those of whom the map knows something that tokens do not say, as far as the rules concern them.
+func (w *world) usersFor(rules []api.Rule) []api.MapUser {
+	named := map[api.UserRef]bool{}
+	groups := map[api.GroupRef]bool{}
+	for _, r := range rules {
+		for _, u := range r.Users {
+			named[u] = true
+		}
+		for _, g := range r.Groups {
+			groups[g] = true
+		}
+	}
+	out := []api.MapUser{}
+	for _, u := range w.users {
+		var of []api.GroupRef
+		for _, g := range w.groups[u.ID] {
+			if groups[g] { // no other group decides anything there
+				of = append(of, g)
+			}
+		}
+		if !named[u.UserRef] && len(of) == 0 && !u.Blocked && u.NotBefore.IsZero() {
+			continue
+		}
+		out = append(out, MapUser(u, of))
+	}
+	return out
+}
+
+// contentHash is a hash of all of m that is not its place in time.
+func contentHash(m *api.Map) ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	h := sha256.Sum256(b)
+	return h[:], nil
+}
+
+func sign(m *api.Map, key ed25519.PrivateKey) (*api.SignedMap, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return &api.SignedMap{Map: b, Sig: ed25519.Sign(key, api.MapMessage(b))}, nil
+}
+
+// MapUser is a stored person as a map shows them.
+func MapUser(u store.User, groups []api.GroupRef) api.MapUser {
+	return api.MapUser{
+		UserRef: u.UserRef, Email: u.Email, Name: u.Name, Blocked: u.Blocked, Groups: groups, NotBefore: u.NotBefore,
+	}
+}

@@ -1,0 +1,174 @@
+package control
+
+import (
+	"context"
+	"net/netip"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/store"
+)
+
+// Conn is a peer that follows. Its fields are guarded by Control.mu.
+type Conn struct {
+	c      *Control
+	peerID string
+
+	next  *store.StoredMap // newest map not taken yet
+	ready chan struct{}    // has an element while next is set
+	gone  chan string      // the sentence that ends the connection; closed without one when it is replaced
+
+	sent  uint64
+	acked uint64
+	ended []endedAt
+	over  bool
+}
+
+type endedAt struct {
+	version  uint64
+	sessions []string
+}
+
+// Attach registers a peer that follows from addr and has the given map. An older connection of it ends.
+func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr netip.Addr) (*Conn, error) {
+	conn := &Conn{c: c, peerID: peerID, ready: make(chan struct{}, 1), gone: make(chan string, 1)}
+	c.mu.Lock()
+	if old := c.conns[peerID]; old != nil {
+		old.end("")
+	}
+	c.conns[peerID] = conn
+	moved := c.observed[peerID] != addr
+	c.observed[peerID] = addr
+	c.mu.Unlock()
+
+	// Its own map may be of before it was enrolled, or of before this process started.
+	if _, err := c.compile(ctx); err != nil {
+		c.Detach(conn)
+		return nil, err
+	}
+	m, err := c.Store.Map(ctx, peerID)
+	if err != nil {
+		c.Detach(conn)
+		return nil, err
+	}
+	if have.Epoch > m.Epoch || have.Epoch == m.Epoch && have.Version > m.Version {
+		c.Log.Warn("a peer has a newer network map than this server ever made; if the database was restored from a backup, run 'lanyard-mgmt restored'",
+			"peer", peerID, "epoch", have.Epoch, "version", have.Version)
+	}
+	c.mu.Lock()
+	if have.Epoch == m.Epoch && have.Version == m.Version {
+		conn.sent, conn.acked = m.Version, m.Version
+	} else {
+		conn.offer(&m)
+	}
+	c.mu.Unlock()
+	if moved {
+		c.Touch()
+	}
+	return conn, nil
+}
+
+// Detach forgets a connection that ended.
+func (c *Control) Detach(conn *Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conns[conn.peerID] == conn {
+		delete(c.conns, conn.peerID)
+	}
+	c.beat()
+}
+
+// Gone tells a removed peer so and ends its connection.
+func (c *Control) Gone(peerID, sentence string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if conn := c.conns[peerID]; conn != nil {
+		conn.end(sentence)
+		delete(c.conns, peerID)
+	}
+}
+
+// Online reports whether the peer follows now.
+func (c *Control) Online(peerID string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conns[peerID] != nil
+}
+
+// beat wakes those who wait for acknowledgements. c.mu is held.
+func (c *Control) beat() {
+	close(c.pulse)
+	c.pulse = make(chan struct{})
+}
+
+// offer leaves the newest map to be taken. c.mu is held.
+func (n *Conn) offer(m *store.StoredMap) {
+	if m.Version <= n.sent && n.next == nil {
+		return
+	}
+	if n.next != nil && n.next.Version >= m.Version {
+		return
+	}
+	n.next = m
+	select {
+	case n.ready <- struct{}{}:
+	default:
+	}
+}
+
+// end ends the connection. c.mu is held.
+func (n *Conn) end(sentence string) {
+	if n.over {
+		return
+	}
+	n.over = true
+	if sentence != "" {
+		n.gone <- sentence
+	}
+	close(n.gone)
+}
+
+// Ready has an element whenever there is a map to Take.
+func (n *Conn) Ready() <-chan struct{} { return n.ready }
+
+// Gone yields the sentence to tell the peer, or is closed, when the connection must end.
+func (n *Conn) Gone() <-chan string { return n.gone }
+
+// Take returns the newest map that was not taken yet, or nil.
+func (n *Conn) Take() *api.SignedMap {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	m := n.next
+	if m == nil {
+		return nil
+	}
+	n.next, n.sent = nil, m.Version
+	return &m.Signed
+}
+
+// Ack notes that the peer put a version in force. A version that was never sent is ignored.
+func (n *Conn) Ack(a api.Ack) {
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	if a.Version > n.sent {
+		return
+	}
+	n.acked = max(n.acked, a.Version)
+	if len(a.Ended) > 0 {
+		n.ended = append(n.ended, endedAt{a.Version, a.Ended})
+		if len(n.ended) > 16 {
+			n.ended = n.ended[1:]
+		}
+	}
+	n.c.beat()
+}
+
+// endedSince lists the sessions that ended by version or a later one. c.mu is held.
+func (n *Conn) endedSince(version uint64) []string {
+	var out []string
+	for _, e := range n.ended {
+		if e.version >= version {
+			out = append(out, e.sessions...)
+		}
+	}
+	return out
+}

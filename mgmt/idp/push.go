@@ -1,0 +1,124 @@
+package idp
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"crypto/rand"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/store"
+	"lanyard/sshd/token"
+)
+
+// Push takes a login that a machine asks for. peer is nil for a machine that is not enrolled. The nonce is computed
+// here from key and salt: no caller ever names one.
+func (p *Provider) Push(ctx context.Context, start api.LoginStart, peer *store.Peer) (*api.LoginStarted, error) {
+	if err := p.check(start); err != nil {
+		return nil, err
+	}
+	f := store.Flow{
+		ID: api.NewID("l") + api.NewID(""), Start: start, Nonce: token.Nonce(start.Salt, start.Key), ShortCode: shortCode(), Expires: p.Now().Add(flowLife),
+	}
+	f.Start.MachineName = api.CleanName(start.MachineName)
+	if peer != nil {
+		f.Peer, f.Start.MachineName = peer.ID, peer.Name
+	}
+	if err := p.Store.AddFlow(ctx, f); err != nil {
+		return nil, fmt.Errorf("store the login: %w", err)
+	}
+	return &api.LoginStarted{
+		AuthURL: p.issuer + "/login/" + f.ID, ShortCode: f.ShortCode, ExpiresIn: api.Secs(flowLife),
+		TokenURL: p.issuer + "/token", ClientID: ClientID,
+	}, nil
+}
+
+func (p *Provider) check(s api.LoginStart) error {
+	if s.Issuer != "" && s.Issuer != p.issuer {
+		return badRequest("This management server starts logins at %s only; direct issuers are asked directly.", p.issuer)
+	}
+	key, err := ssh.ParsePublicKey(s.Key)
+	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
+		return badRequest("The login's key must be an ed25519 key in SSH wire form.")
+	}
+	if len(s.Salt) != token.SaltSize {
+		return badRequest("The salt must have %d bytes.", token.SaltSize)
+	}
+	// RFC 7636 §4.2: BASE64URL of a SHA-256.
+	if b, err := base64.RawURLEncoding.Strict().DecodeString(s.CodeChallenge); err != nil || len(b) != 32 {
+		return badRequest("The code challenge must be a SHA-256 in base64url (S256).")
+	}
+	if err := checkRedirect(s.RedirectURI); err != nil {
+		return err
+	}
+	if len(s.State) < 8 || len(s.State) > 256 || strings.IndexFunc(s.State, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
+		return badRequest("The state must be 8 to 256 printable ASCII characters.")
+	}
+	if s.Account == "" || len(s.Account) > 256 || !utf8.ValidString(s.Account) || strings.IndexFunc(s.Account, unicode.IsControl) >= 0 {
+		return badRequest("The request must name the local account that asks.")
+	}
+	return nil
+}
+
+// checkRedirect accepts http://127.0.0.1:PORT/callback and http://[::1]:PORT/callback (RFC 8252 §7.3) and nothing
+// that only looks like them.
+func checkRedirect(s string) error {
+	bad := badRequest("The redirect must be http://127.0.0.1:PORT/callback or http://[::1]:PORT/callback.")
+	u, err := url.Parse(s)
+	if err != nil {
+		return bad
+	}
+	at, err := netip.ParseAddrPort(u.Host)
+	if err != nil || at.Port() == 0 || at.Addr() != netip.MustParseAddr("127.0.0.1") && at.Addr() != netip.IPv6Loopback() {
+		return bad
+	}
+	if s != "http://"+at.String()+"/callback" {
+		return bad
+	}
+	return nil
+}
+
+// shortCode is what the page and the terminal both show: 8 consonants, no two alike to read.
+func shortCode() string {
+	const letters = "BCDFGHJKLMNPQRSTVWXZ"
+	out := make([]byte, 0, 9)
+	var b [1]byte
+	for len(out) < 9 {
+		if len(out) == 4 {
+			out = append(out, '-')
+		}
+		rand.Read(b[:])
+		if b[0] < 240 { // 240 is a multiple of 20: every letter is as likely
+			out = append(out, letters[b[0]%20])
+		}
+	}
+	return string(out)
+}
+
+// describe is what the page says of the machine.
+func (p *Provider) describe(ctx context.Context, f store.Flow) (confirmPage, error) {
+	page := confirmPage{Machine: f.Start.MachineName, Account: f.Start.Account, Code: f.ShortCode, New: f.Peer == ""}
+	if f.Peer == "" {
+		return page, nil
+	}
+	peer, err := p.Store.Peer(ctx, f.Peer)
+	if err != nil {
+		return page, &api.Error{Status: http.StatusForbidden, Message: "The machine that asked is not enrolled any more."}
+	}
+	page.Machine = peer.Name
+	if peer.OwnerID != "" {
+		if u, err := p.Store.User(ctx, peer.OwnerID); err == nil {
+			page.Owner = u.Email
+		}
+	}
+	return page, nil
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/store"
+)
+
+type peer struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	ShortName bool      `json:"short_name"`
+	Addr4     string    `json:"addr4"`
+	Addr6     string    `json:"addr6"`
+	Owner     string    `json:"owner,omitempty"`
+	Tags      []string  `json:"tags"`
+	ServesSSH bool      `json:"serves_ssh"`
+	OS        string    `json:"os,omitempty"`
+	Release   string    `json:"release,omitempty"`
+	Online    bool      `json:"online"`
+	Created   time.Time `json:"created"`
+	LastSeen  time.Time `json:"last_seen,omitzero"`
+}
+
+func (a *app) peerCommand() *cobra.Command {
+	c := &cobra.Command{Use: "peer", Short: "Machines"}
+	c.AddCommand(&cobra.Command{
+		Use: "list", Short: "List machines", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var peers []peer
+			if err := a.call(cmd.Context(), http.MethodGet, "/api/admin/peers", nil, &peers); err != nil {
+				return err
+			}
+			return a.print(cmd, peers, func(w io.Writer) {
+				var rows [][]string
+				for _, p := range peers {
+					seen := "online"
+					if !p.Online {
+						seen = when(p.LastSeen)
+					}
+					name := p.Name
+					if !p.ShortName {
+						name += " (short name not approved)"
+					}
+					rows = append(rows, []string{name, p.Addr4, p.Owner, strings.Join(p.Tags, " "), p.OS, seen, p.ID})
+				}
+				table(w, []string{"NAME", "ADDRESS", "OWNER", "TAGS", "SYSTEM", "SEEN", "ID"}, rows)
+			})
+		},
+	}, &cobra.Command{
+		Use: "remove NAME", Short: "Remove a machine", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var e api.Effect
+			if err := a.call(cmd.Context(), http.MethodDelete, "/api/admin/peers/"+esc(args[0]), nil, &e); err != nil {
+				return err
+			}
+			return a.printEffect(cmd, args[0]+" is removed.", e)
+		},
+	}, &cobra.Command{
+		Use: "approve NAME", Short: "Let the bare name be used, not only NAME.lanyard.internal", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.changePeer(cmd, args[0], map[string]any{"short_name": true}, args[0]+" may be called by its bare name.")
+		},
+	}, &cobra.Command{
+		Use: "rename NAME NEW", Short: "Give a machine another name", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.changePeer(cmd, args[0], map[string]any{"name": args[1]}, args[0]+" is now called "+args[1]+".")
+		},
+	}, &cobra.Command{
+		Use: "tag NAME [tag:NAME...]", Short: "Set a machine's tags", Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.changePeer(cmd, args[0], map[string]any{"tags": args[1:]}, "The tags of "+args[0]+" have changed.")
+		},
+	}, &cobra.Command{
+		Use: "owner NAME [EMAIL]", Short: "Set whose a machine is", Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			owner := strings.Join(args[1:], "")
+			return a.changePeer(cmd, args[0], map[string]any{"owner": owner}, "The owner of "+args[0]+" has changed.")
+		},
+	})
+	return c
+}
+
+func (a *app) changePeer(cmd *cobra.Command, name string, in map[string]any, done string) error {
+	var out struct {
+		Object peer       `json:"object"`
+		Effect api.Effect `json:"effect"`
+	}
+	if err := a.call(cmd.Context(), http.MethodPatch, "/api/admin/peers/"+esc(name), in, &out); err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(cmd, out, nil)
+	}
+	return a.printEffect(cmd, done, out.Effect)
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	var follow bool
+	var limit int
+	c := &cobra.Command{
+		Use: "audit", Short: "Show the audit log", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			after := int64(-1)
+			wait := 0
+			for {
+				var events []store.Recorded
+				path := fmt.Sprintf("/api/admin/audit?after=%d&limit=%d&wait=%d", after, limit, wait)
+				if err := a.call(cmd.Context(), http.MethodGet, path, nil, &events); err != nil {
+					if follow && cmd.Context().Err() != nil {
+						return nil // the person pressed Ctrl-C
+					}
+					return err
+				}
+				for _, e := range events {
+					after = e.Seq
+					if err := a.printEvent(cmd.OutOrStdout(), e); err != nil {
+						return err
+					}
+				}
+				if !follow {
+					return nil
+				}
+				after = max(after, 0)
+				wait = 20
+			}
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on showing events as they arrive")
+	c.Flags().IntVarP(&limit, "limit", "n", 200, "how many of the newest `events`")
+	return c
+}
+
+// printEvent writes one line; with --json the event as it is stored.
+func (a *app) printEvent(w io.Writer, e store.Recorded) error {
+	if a.json {
+		return json.NewEncoder(w).Encode(e)
+	}
+	parts := []string{when(e.Time), string(e.Type)}
+	for _, f := range []struct{ name, value string }{
+		{"user", e.User}, {"what", e.What}, {"target", e.Target}, {"as", e.LocalUser}, {"peer", e.Peer}, {"from", e.Source},
+		{"session", e.Session}, {"command", e.Command}, {"reason", string(e.Reason)}, {"detail", e.Detail},
+	} {
+		if f.value != "" {
+			parts = append(parts, f.name+"="+clean(f.value))
+		}
+	}
+	_, err := fmt.Fprintln(w, strings.Join(parts, " "))
+	return err
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	var in api.ExplainRequest
+	c := &cobra.Command{
+		Use: "explain EMAIL ACCOUNT@MACHINE", Short: "Say whether a person may sign in to an account, and why", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			account, target, ok := strings.Cut(args[1], "@")
+			if !ok {
+				return fmt.Errorf("%q must be ACCOUNT@MACHINE", args[1])
+			}
+			in.User, in.Account, in.Target = args[0], account, target
+			var out api.ExplainReply
+			if err := a.call(cmd.Context(), http.MethodPost, "/api/admin/explain", in, &out); err != nil {
+				return err
+			}
+			return a.print(cmd, out, func(w io.Writer) {
+				fmt.Fprintf(w, "%s [%s]\n", out.Message, out.Code)
+				for _, s := range out.Steps {
+					fmt.Fprintln(w, "  "+clean(s))
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&in.Source, "source", "", "the `machine` that the person comes from")
+	return c
+}
+
+func (a *app) restoredCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "restored", Short: "After the database was restored from a backup: let machines accept its older state", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.call(cmd.Context(), http.MethodPost, "/api/admin/restored", nil, nil)
+		},
+	}
+}

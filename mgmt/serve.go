@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"lanyard/mgmt/server"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var cfg server.Config
+	var verbose bool
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the management server", Args: cobra.NoArgs,
+		Long: `Run the management server.
+
+Without flags it serves plain HTTP on loopback. With --listen it makes a CA of its own and serves HTTPS to a network;
+the join command that it prints carries the CA's hash.`,
+		Example: `  lanyard-mgmt serve
+  lanyard-mgmt serve --listen 192.168.1.10:8443`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			level := slog.LevelInfo
+			if verbose {
+				level = slog.LevelDebug
+			}
+			cfg.State, cfg.Release = a.state, release()
+			cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			return a.serve(cmd, cfg)
+		},
+	}
+	c.Flags().StringVar(&cfg.HTTP, "http", "127.0.0.1:8080", "loopback `ADDRESS:PORT` for plain HTTP")
+	c.Flags().StringVar(&cfg.Listen, "listen", "", "`ADDRESS:PORT` for HTTPS with a CA of its own")
+	c.Flags().StringVar(&cfg.URL, "url", "", "`URL` under which peers and browsers reach the server")
+	c.Flags().BoolVar(&verbose, "verbose", false, "log more")
+	return c
+}
+
+func (a *app) serve(cmd *cobra.Command, cfg server.Config) error {
+	s, err := server.Open(cmd.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	// The listeners are open: whoever reads this line can connect.
+	fmt.Fprintf(out, "lanyard-mgmt: ready at %s\n", s.URL())
+	fmt.Fprintf(out, "To join a machine, run there: lanyard up %s\n", s.Join())
+	if err := tellSetup(cmd, s); err != nil {
+		s.Close()
+		return err
+	}
+	err = s.Serve(cmd.Context())
+	if cerr := s.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// tellSetup shows the one-time secret to a person at a terminal; anywhere else (a log) it goes into a file.
+func tellSetup(cmd *cobra.Command, s *server.Server) error {
+	url := s.SetupURL()
+	if url == "" {
+		return nil
+	}
+	out := cmd.OutOrStdout()
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintf(out, "There is no administrator yet. Within an hour, open: %s\n", url)
+		return nil
+	}
+	file, err := s.WriteSetup()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "There is no administrator yet. Within an hour, open the address in %s\n", file)
+	return nil
+}

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/store"
+)
+
+const (
+	maxHostKeys  = 8
+	maxEndpoints = 32
+)
+
+// enroll makes the machine whose key signed the request a peer: by a setup key, or for a person who signed in.
+func (s *Server) enroll(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	p, err := s.machineProof(r, body)
+	if err != nil {
+		return err
+	}
+	var req api.EnrollRequest
+	if err := decode(body, &req); err != nil {
+		return err
+	}
+	if !bytes.Equal(req.MachineKey, p.Key) {
+		return refuse(http.StatusForbidden, "The request names another machine key than the one that signed it; run 'lanyard up' again.")
+	}
+	if len(req.WGKey) != 32 {
+		return refuse(http.StatusBadRequest, "The WireGuard key must have 32 bytes.")
+	}
+	if err := checkHostKeys(req.HostKeys, p.Key); err != nil {
+		return err
+	}
+	if o := req.Overlay4; o.IsValid() && o.Masked() != s.settings.Overlay4 {
+		return refuse(http.StatusConflict,
+			"This network uses %s and cannot give one machine an address of %s; free the range on this machine, or start the network anew with 'lanyard-mgmt serve --overlay4'.",
+			s.settings.Overlay4, o)
+	}
+	var who *person
+	if r.Header.Get(api.HeaderProof) != "" {
+		if who, err = s.personProof(r, body); err != nil {
+			return err
+		}
+	}
+	peer, err := s.store.PeerByMachineKey(ctx, req.MachineKey)
+	switch {
+	case err == nil:
+		err = s.enrollAgain(ctx, &peer, req, who)
+	case errors.Is(err, store.ErrNotFound) && who != nil:
+		peer, err = s.enrollNew(ctx, req, who, "")
+	case errors.Is(err, store.ErrNotFound) && req.SetupKey != "":
+		peer, err = s.enrollNew(ctx, req, nil, req.SetupKey)
+	case errors.Is(err, store.ErrNotFound):
+		err = refuse(http.StatusUnauthorized, "This machine is new here; give a setup key, or sign in to enrol it as yours.")
+	}
+	if err != nil {
+		return err
+	}
+	s.control.Touch()
+	writeJSON(w, http.StatusOK, api.EnrollReply{
+		PeerID: peer.ID, Name: peer.Name, Network: s.settings.Network,
+		MapKey: s.settings.Key().Public().(ed25519.PublicKey),
+	})
+	return nil
+}
+
+// enrollAgain takes over the facts of a machine that is known: its id, name and address stay.
+func (s *Server) enrollAgain(ctx context.Context, peer *store.Peer, req api.EnrollRequest, who *person) error {
+	peer.WGKey, peer.HostKeys, peer.OS, peer.Release, peer.ServesSSH = req.WGKey, req.HostKeys, req.OS, req.Release, req.ServesSSH
+	ev := &audit.Event{Type: audit.Enrolled, Peer: peer.ID, Target: peer.Name, Detail: "again"}
+	if who != nil {
+		ev.Issuer, ev.Subject, ev.User = who.Issuer, who.Subject, who.Email
+		if peer.OwnerID == "" && len(peer.Tags) == 0 {
+			peer.OwnerID = who.ID
+		}
+		peer.ShortName = peer.ShortName || who.Admin
+	}
+	return s.store.Change(ctx, ev, func(q *store.Queries) error { return q.UpdatePeer(ctx, *peer) })
+}
+
+func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *person, setupKey string) (store.Peer, error) {
+	peer := store.Peer{Release: req.Release, Peer: api.Peer{
+		ID: api.NewID("p"), WGKey: req.WGKey, MachineKey: req.MachineKey, HostKeys: req.HostKeys, ServesSSH: req.ServesSSH, OS: req.OS,
+	}}
+	ev := &audit.Event{Type: audit.Enrolled, Peer: peer.ID}
+	err := s.store.Change(ctx, ev, func(q *store.Queries) error {
+		name := api.CleanName(req.Name)
+		if who != nil {
+			peer.OwnerID, peer.ShortName = who.ID, who.Admin
+			ev.Issuer, ev.Subject, ev.User = who.Issuer, who.Subject, who.Email
+		} else {
+			k, err := s.useSetupKey(ctx, q, setupKey)
+			if err != nil {
+				return err
+			}
+			peer.Tags = k.Tags
+			ev.Detail = "setup key " + k.ID
+		}
+		var err error
+		if peer.Name, err = freeName(ctx, q, name, req.MachineKey); err != nil {
+			return err
+		}
+		if peer.Addr4, peer.Addr6, err = freeAddress(ctx, q, s.settings, req.MachineKey); err != nil {
+			return err
+		}
+		ev.Target = peer.Name
+		return q.AddPeer(ctx, peer)
+	})
+	return peer, err
+}
+
+// useSetupKey says the same sentence whatever is wrong, so that guessing teaches nothing.
+func (s *Server) useSetupKey(ctx context.Context, q *store.Queries, key string) (store.SetupKey, error) {
+	refused := refuse(http.StatusForbidden, "The setup key is wrong, used up or expired; ask your administrator for a new one ('lanyard-mgmt setup-key new').")
+	secret, _, _ := strings.Cut(strings.TrimSpace(key), ".") // what follows is the pin of the map key, for the machine
+	k, err := q.SetupKey(ctx, secret)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (k.Revoked || !s.now().Before(k.Expires)) {
+		return k, refused
+	}
+	if err != nil {
+		return k, err
+	}
+	if err := q.UseSetupKey(ctx, k.ID); errors.Is(err, store.ErrNotFound) {
+		return k, refused
+	} else if err != nil {
+		return k, err
+	}
+	return k, nil
+}
+
+// freeName returns name, or name with a number that nobody has.
+func freeName(ctx context.Context, q *store.Queries, name string, machineKey []byte) (string, error) {
+	try := name
+	for i := 2; i < 10000; i++ {
+		taken, err := q.NameTaken(ctx, try, machineKey)
+		if err != nil {
+			return "", err
+		}
+		if !taken {
+			return try, api.CheckName(try)
+		}
+		suffix := fmt.Sprintf("-%d", i)
+		try = strings.TrimRight(name[:min(len(name), 63-len(suffix))], "-") + suffix
+	}
+	return "", refuse(http.StatusConflict, "Too many machines are called %s; choose another name.", name)
+}
+
+// freeAddress draws overlay addresses from the machine key, so that a machine that comes back tends to get its old
+// ones.
+func freeAddress(ctx context.Context, q *store.Queries, st store.Settings, machineKey []byte) (netip.Addr, netip.Addr, error) {
+	base := st.Overlay4.Masked().Addr().As4()
+	size := uint32(1) << (32 - st.Overlay4.Bits())
+	h := sha256.Sum256(machineKey)
+	n := binary.BigEndian.Uint32(h[:4])
+	for i := range size {
+		host := (n + i) % size
+		if host%256 == 0 || host%256 == 255 { // look like network and broadcast addresses to some programs
+			continue
+		}
+		a4 := [4]byte{}
+		binary.BigEndian.PutUint32(a4[:], binary.BigEndian.Uint32(base[:])+host)
+		addr4 := netip.AddrFrom4(a4)
+		taken, err := q.AddressTaken(ctx, addr4)
+		if err != nil {
+			return netip.Addr{}, netip.Addr{}, err
+		}
+		if !taken {
+			a6 := st.Overlay6.Addr().As16()
+			binary.BigEndian.PutUint32(a6[12:], host)
+			return addr4, netip.AddrFrom16(a6), nil
+		}
+	}
+	return netip.Addr{}, netip.Addr{}, refuse(http.StatusInsufficientStorage, "The overlay range %s is used up.", st.Overlay4)
+}
+
+// checkHostKeys wants every host key signed by the machine key.
+func checkHostKeys(keys []api.SignedKey, machineKey ed25519.PublicKey) error {
+	if len(keys) > maxHostKeys {
+		return refuse(http.StatusBadRequest, "A machine may have at most %d host keys.", maxHostKeys)
+	}
+	for _, k := range keys {
+		if _, err := ssh.ParsePublicKey(k.Key); err != nil {
+			return refuse(http.StatusBadRequest, "A host key cannot be read: %v.", err)
+		}
+		if !ed25519.Verify(machineKey, api.HostKeyMessage(k.Key), k.Sig) {
+			return refuse(http.StatusForbidden, "A host key is not signed by the machine key; run 'lanyard up' again.")
+		}
+	}
+	return nil
+}

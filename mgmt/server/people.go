@@ -1,0 +1,274 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/reason"
+	"lanyard/mgmt/control"
+	"lanyard/mgmt/policy"
+	"lanyard/mgmt/store"
+)
+
+// login takes a pushed authorization request from a machine (RFC 9126 in shape).
+func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	var req api.LoginStart
+	if err := decode(body, &req); err != nil {
+		return err
+	}
+	var peer *store.Peer
+	switch req.Purpose {
+	case api.PurposeLogin:
+		p, err := s.peerProof(r, body)
+		if err != nil {
+			return err
+		}
+		peer = &p
+	case api.PurposeEnroll:
+		if _, err := s.machineProof(r, body); err != nil {
+			return err
+		}
+	default:
+		return refuse(http.StatusBadRequest, "The purpose of a login must be %q or %q.", api.PurposeLogin, api.PurposeEnroll)
+	}
+	if wait := s.pushes.wait(clientAddr(r).String(), s.now()); wait > 0 {
+		return refuseCode(http.StatusTooManyRequests, reason.TooMany)
+	}
+	started, err := s.idp.Push(r.Context(), req, peer)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, started)
+	return nil
+}
+
+// seen registers a login, and later each of its refreshed tokens.
+func (s *Server) seen(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	p, err := s.personProof(r, body)
+	if err != nil {
+		return err
+	}
+	id := p.identity
+	err = s.store.Tx(ctx, func(q *store.Queries) error {
+		fresh, err := q.SawLogin(ctx, store.Login{
+			Thumbprint: id.Thumbprint, UserID: p.ID, Started: id.BoundAt, NewestToken: id.IssuedAt,
+		})
+		if err != nil || !fresh {
+			return err
+		}
+		return q.AddAudit(ctx, &audit.Event{
+			Type: audit.Login, Issuer: id.Issuer, Subject: id.Subject, User: p.Email, Detail: "key " + id.Thumbprint,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeMe(ctx, w, p)
+}
+
+func (s *Server) me(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.personProof(r, nil)
+	if err != nil {
+		return err
+	}
+	return s.writeMe(r.Context(), w, p)
+}
+
+func (s *Server) writeMe(ctx context.Context, w http.ResponseWriter, p *person) error {
+	world, policies, err := s.control.World(ctx)
+	if err != nil {
+		return err
+	}
+	u := worldUser(world, p.ID)
+	groups := p.identity.GroupRefs()
+	me := api.Me{
+		UserRef: p.UserRef, ID: p.ID, Email: p.Email, Name: p.Name, Admin: p.Admin,
+		Groups: append(groups, u.Groups...), Machines: policy.Reach(world, policies, u, groups),
+	}
+	writeJSON(w, http.StatusOK, me)
+	return nil
+}
+
+func worldUser(w *policy.World, id string) policy.User {
+	for _, u := range w.Users {
+		if u.ID == id {
+			return u
+		}
+	}
+	return policy.User{ID: id}
+}
+
+// logout ends this login or all of the person's, and their sessions.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	p, err := s.personProof(r, body)
+	if err != nil {
+		return err
+	}
+	var req api.LogoutRequest
+	if len(body) > 0 {
+		if err := decode(body, &req); err != nil {
+			return err
+		}
+	}
+	id := p.identity
+	ev := &audit.Event{Type: audit.Logout, Issuer: id.Issuer, Subject: id.Subject, User: p.Email, Detail: "key " + id.Thumbprint}
+	err = s.store.Change(ctx, ev, func(q *store.Queries) error {
+		// A login that never said it was there is ended all the same.
+		if _, err := q.SawLogin(ctx, store.Login{Thumbprint: id.Thumbprint, UserID: p.ID, Started: id.BoundAt, NewestToken: id.IssuedAt}); err != nil {
+			return err
+		}
+		if err := q.RevokeLogin(ctx, id.Thumbprint, p.ID); err != nil {
+			return err
+		}
+		if !req.All {
+			return nil
+		}
+		ev.Detail = "all logins"
+		return s.endLogins(ctx, q, &p.User)
+	})
+	if err != nil {
+		return err
+	}
+	if req.RefreshToken != "" {
+		if err := s.idp.Revoke(ctx, p.User, req.RefreshToken); err != nil {
+			return err
+		}
+	}
+	if req.All {
+		if err := s.idp.RevokeAll(ctx, p.User); err != nil {
+			return err
+		}
+	}
+	effect, err := s.control.Apply(ctx)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, effect)
+	return nil
+}
+
+// endLogins ends every login that the person has now: known keys by name, unknown ones by time.
+func (s *Server) endLogins(ctx context.Context, q *store.Queries, u *store.User) error {
+	if err := q.RevokeLogins(ctx, u.ID); err != nil {
+		return err
+	}
+	// Tokens say whole seconds: a login of this very second, made after this, must not be ended by it.
+	u.NotBefore = s.now().Truncate(1e9)
+	return q.UpdateUser(ctx, *u)
+}
+
+// explain says what the policy says: about oneself to everyone, about others to administrators.
+func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	p, err := s.personProof(r, body)
+	if err != nil {
+		return err
+	}
+	var req api.ExplainRequest
+	if err := decode(body, &req); err != nil {
+		return err
+	}
+	who, groups := p.User, p.identity.GroupRefs()
+	subject := policy.Subject{
+		Email: p.identity.Email, EmailVerified: p.identity.EmailVerified, EmailDomainOK: p.identity.EmailDomainOK,
+		AMR: p.identity.AMR, ACR: p.identity.ACR, AuthTime: p.identity.AuthTime,
+		TokenTime: p.identity.IssuedAt, BoundAt: p.identity.BoundAt, Thumbprint: p.identity.Thumbprint, LoginExpires: p.identity.LoginExpires,
+	}
+	if req.User != "" && req.User != p.ID && !strings.EqualFold(req.User, p.Email) {
+		if !p.Admin {
+			return refuse(http.StatusForbidden, "Only administrators may ask about others; leave the person out to ask about yourself.")
+		}
+		if who, err = s.store.User(ctx, req.User); err != nil {
+			return err
+		}
+		groups, subject = nil, s.ideal(who)
+	}
+	reply, err := s.decide(ctx, who, groups, subject, req)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, reply)
+	return nil
+}
+
+// ideal is the subject of somebody who would sign in right now.
+func (s *Server) ideal(u store.User) policy.Subject {
+	now := s.now()
+	return policy.Subject{Email: u.Email, EmailVerified: true, TokenTime: now, BoundAt: now, AuthTime: now}
+}
+
+// decide asks the engine that the server peers ask, with the map that the target has.
+func (s *Server) decide(ctx context.Context, u store.User, groups []api.GroupRef, subject policy.Subject, req api.ExplainRequest) (*api.ExplainReply, error) {
+	world, policies, err := s.control.World(ctx)
+	if err != nil {
+		return nil, err
+	}
+	target, ok := findPeer(world, req.Target)
+	if !ok {
+		return nil, refuse(http.StatusNotFound, "There is no machine called %q here; 'lanyard status' lists yours.", req.Target)
+	}
+	source, ok := findPeer(world, req.Source)
+	if !ok && req.Source != "" {
+		return nil, refuse(http.StatusNotFound, "There is no machine called %q here; 'lanyard status' lists yours.", req.Source)
+	}
+	if !ok {
+		source.Owner = u.UserRef // the person's own, as long as no machine is named
+	}
+	wu := worldUser(world, u.ID)
+	subject.Ref = u.UserRef
+	subject.Groups = groups
+	decision := policy.Decide(policy.Query{
+		Self: target, Rules: policy.Compile(world, policies, target), Source: source, Subject: subject,
+		Users:   map[api.UserRef]api.MapUser{u.UserRef: control.MapUser(u, wu.Groups)},
+		Account: guess(req.Account), Now: s.now(), MapIssued: s.now(), MaxMapAge: s.settings.MaxMapAge,
+	})
+	reply := &api.ExplainReply{
+		Allowed: decision.Allowed(), Code: string(decision.Code), Message: decision.Code.Sentence(), Rule: decision.RuleName, Steps: decision.Steps,
+	}
+	for _, c := range api.AllCapabilities() {
+		if decision.Has(c) {
+			reply.Can = append(reply.Can, string(c))
+		}
+	}
+	return reply, nil
+}
+
+// guess is what can be known here of an account on another machine: its name. The machine itself goes by uid.
+func guess(name string) policy.Account {
+	a := policy.Account{Name: name, ID: "?"}
+	switch strings.ToLower(name) {
+	case "root", "administrator", "system":
+		a.Privileged, a.System = true, true
+	}
+	return a
+}
+
+func findPeer(w *policy.World, idOrName string) (api.Peer, bool) {
+	for _, p := range w.Peers {
+		if p.ID == idOrName || p.Name == idOrName {
+			return p, true
+		}
+	}
+	return api.Peer{}, false
+}

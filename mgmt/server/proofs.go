@@ -1,0 +1,167 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/proof"
+	"lanyard/mgmt/api/reason"
+	"lanyard/mgmt/policy"
+	"lanyard/mgmt/store"
+	"lanyard/sshd/token"
+)
+
+// maxBody bounds the requests of peers and people, in bytes.
+const maxBody = 256 << 10
+
+// readBody reads the whole body, which proofs cover.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+}
+
+func decode(body []byte, v any) error {
+	if err := json.Unmarshal(body, v); err != nil {
+		return refuse(http.StatusBadRequest, "The request cannot be read: %v.", err)
+	}
+	return nil
+}
+
+// checkVersion refuses programs that are too old, saying what to upgrade.
+func checkVersion(r *http.Request) error {
+	h := r.Header.Get(api.HeaderVersion)
+	if h == "" {
+		return nil
+	}
+	v, err := strconv.Atoi(h)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "The header %s must be a number.", api.HeaderVersion)
+	}
+	if v < api.MinVersion {
+		return refuse(http.StatusUpgradeRequired,
+			"This machine's Lanyard speaks protocol %d, the management server needs %d; upgrade Lanyard on this machine.", v, api.MinVersion)
+	}
+	return nil
+}
+
+// machineProof checks the proof by a machine key and uses up its id.
+func (s *Server) machineProof(r *http.Request, body []byte) (*proof.Proof, error) {
+	if err := checkVersion(r); err != nil {
+		return nil, err
+	}
+	raw := r.Header.Get(api.HeaderMachine)
+	if raw == "" {
+		return nil, refuse(http.StatusUnauthorized, "This needs a proof by the machine key; run 'lanyard up' on the machine.")
+	}
+	p, err := proof.Verify(raw, proof.Want{Method: r.Method, URL: r.URL.RequestURI(), Body: body, Hosts: s.hosts}, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return p, s.useOnce(r.Context(), p)
+}
+
+// peerProof is machineProof for a machine that is enrolled.
+func (s *Server) peerProof(r *http.Request, body []byte) (store.Peer, error) {
+	p, err := s.machineProof(r, body)
+	if err != nil {
+		return store.Peer{}, err
+	}
+	peer, err := s.store.PeerByMachineKey(r.Context(), p.Key)
+	if errors.Is(err, store.ErrNotFound) || err == nil && p.Subject != peer.ID {
+		return store.Peer{}, refuse(http.StatusForbidden, "This machine is not enrolled here (any more); run 'lanyard up' to join again.")
+	}
+	return peer, err
+}
+
+func (s *Server) useOnce(ctx context.Context, p *proof.Proof) error {
+	fresh, err := s.store.UseOnce(ctx, p.JTI, p.IssuedAt.Add(2*proof.MaxAge))
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		return refuse(http.StatusUnauthorized, "This request was sent before; send a new one.")
+	}
+	return nil
+}
+
+// person is somebody who proved a login for one request.
+type person struct {
+	store.User
+	identity *token.Identity
+}
+
+// personProof checks "Authorization: DPoP <bound token>" with a proof by the login's key (RFC 9449 §7.1). The token
+// alone opens nothing.
+func (s *Server) personProof(r *http.Request, body []byte) (*person, error) {
+	ctx := r.Context()
+	if err := checkVersion(r); err != nil {
+		return nil, err
+	}
+	bound, ok := strings.CutPrefix(r.Header.Get("Authorization"), "DPoP ")
+	raw := r.Header.Get(api.HeaderProof)
+	if !ok || raw == "" {
+		return nil, &api.Error{
+			Status: http.StatusUnauthorized, Code: string(reason.NotLoggedIn),
+			Message: "This needs a sign-in with a proof by its key; run 'lanyard login'.",
+		}
+	}
+	now := s.now()
+	p, err := proof.Verify(raw, proof.Want{Method: r.Method, URL: r.URL.RequestURI(), Body: body, AccessToken: bound, Hosts: s.hosts}, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.useOnce(ctx, p); err != nil {
+		return nil, err
+	}
+	trust, err := s.trust(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := trust.VerifyTokens(p.WireKey(), p.Salt, bound, p.Fresh, now)
+	if err != nil {
+		return nil, err
+	}
+	if now.Sub(id.IssuedAt) > policy.DefaultMaxTokenAge+token.Leeway {
+		return nil, refuseCode(http.StatusUnauthorized, reason.TokenExpired)
+	}
+	u, err := s.store.UserByRef(ctx, id.User())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, refuse(http.StatusForbidden, "This management server does not know you; ask your administrator.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if u.Blocked {
+		return nil, refuseCode(http.StatusForbidden, reason.Blocked)
+	}
+	return &person{User: u, identity: id}, nil
+}
+
+// trust is what tokens are checked against now: the same that the maps say.
+func (s *Server) trust(ctx context.Context) (*token.Trust, error) {
+	issuers, err := s.issuers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	revoked, err := s.store.RevokedKeys(ctx, s.now().Add(-s.settings.LoginLifetime-time.Hour))
+	if err != nil {
+		return nil, err
+	}
+	users, err := s.store.Users(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &api.Map{Issuers: issuers, RevokedKeys: revoked}
+	for _, u := range users {
+		if !u.NotBefore.IsZero() {
+			m.Users = append(m.Users, api.MapUser{UserRef: u.UserRef, NotBefore: u.NotBefore})
+		}
+	}
+	return token.TrustFromMap(m)
+}

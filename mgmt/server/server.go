@@ -1,0 +1,410 @@
+// Package server is the management server's HTTP side: what machines, people and administrators may ask.
+//
+// Machines prove every request with their machine key, people with the key of their login beside its token;
+// administrators come through the Unix socket in the state folder or with a scoped API token. Nothing is open to
+// who merely has an ID token.
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/control"
+	"lanyard/mgmt/idp"
+	"lanyard/mgmt/store"
+	"lanyard/platform/paths"
+)
+
+// Config says how to serve. The zero value of most fields is the default.
+type Config struct {
+	State string // folder
+	// HTTP is a loopback address for plain HTTP; used when Listen is empty.
+	HTTP string
+	// Listen is an address for HTTPS with the server's own CA.
+	Listen string
+	// URL is how peers and browsers reach the server; empty: made of the address.
+	URL     string
+	Release string
+	Log     *slog.Logger
+	Now     func() time.Time
+	// PasswordCost of bcrypt; 0: the provider's default.
+	PasswordCost int
+}
+
+const (
+	requestTime  = 30 * time.Second
+	shutdownTime = 5 * time.Second
+	sweepEvery   = 10 * time.Minute
+	setupLife    = time.Hour
+)
+
+// Server is a running management server.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	store    *store.Store
+	settings store.Settings
+	idp      *idp.Provider
+	control  *control.Control
+	ca       *authority // nil on plain HTTP
+	url      string
+	hosts    []string // own names, for proofs
+	pushes   bucket
+
+	listener, admin net.Listener
+	web, adminWeb   *http.Server
+	life            context.Context
+	end             context.CancelFunc
+	running         sync.WaitGroup
+	following       sync.WaitGroup
+
+	mu        sync.Mutex // guards auditMore
+	auditMore chan struct{}
+
+	setupSecret string // drawn at this start; empty when there is an administrator
+}
+
+// Open opens the state and listens; Serve answers. Close ends all.
+func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, pushes: bucket{burst: 20, refill: 3 * time.Second}, auditMore: make(chan struct{})}
+	s.life, s.end = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.store, err = store.Open(ctx, cfg.State, cfg.Now); err != nil {
+		return nil, err
+	}
+	if s.settings, err = s.store.Settings(ctx); err != nil {
+		return nil, err
+	}
+	if err = s.listen(); err != nil {
+		return nil, err
+	}
+	if err = s.moveIssuer(ctx); err != nil {
+		return nil, err
+	}
+	s.idp, err = idp.Open(ctx, idp.Config{
+		URL: s.url, Store: s.store, Settings: s.settings, Log: s.log, Now: s.now, PasswordCost: cfg.PasswordCost,
+		KeysChanged: func() {
+			if s.control != nil {
+				s.control.Touch()
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.control = control.New(control.Config{Store: s.store, Settings: s.settings, Issuers: s.issuers, Log: s.log, Now: s.now})
+	if s.setupSecret, err = s.drawSetup(ctx); err != nil {
+		return nil, err
+	}
+	s.running.Go(s.sweep)
+	return s, nil
+}
+
+// listen opens the public address and the admin socket, and settles the URL and the names of this server.
+func (s *Server) listen() error {
+	addr, scheme := s.cfg.HTTP, "http"
+	if s.cfg.Listen != "" {
+		addr, scheme = s.cfg.Listen, "https"
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("the address %q must be ADDRESS:PORT: %w", addr, err)
+	}
+	if scheme == "http" && !isLoopback(host) {
+		return fmt.Errorf("plain HTTP is served on loopback only, not on %s; use --listen %s for HTTPS with a CA of its own", host, addr)
+	}
+	if s.listener, err = net.Listen("tcp", addr); err != nil {
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	_, port, _ := net.SplitHostPort(s.listener.Addr().String()) // the address may have asked for any port
+	names, err := ownNames(host, s.cfg.URL)
+	if err != nil {
+		return err
+	}
+	if s.url = s.cfg.URL; s.url == "" {
+		s.url = scheme + "://" + net.JoinHostPort(names[0], port)
+	}
+	if s.hosts, err = proofHosts(names, port, s.url); err != nil {
+		return err
+	}
+	if scheme == "https" {
+		if s.ca, err = openAuthority(s.cfg.State, names, s.now); err != nil {
+			return err
+		}
+	}
+	s.admin, err = listenAdmin(filepath.Join(s.cfg.State, AdminSocket))
+	return err
+}
+
+// moveIssuer keeps people who they are when the embedded provider's address changed.
+func (s *Server) moveIssuer(ctx context.Context) error {
+	issuer := idp.Issuer(s.url)
+	old := s.settings.Issuer
+	if old == issuer {
+		return nil
+	}
+	s.settings.Issuer = issuer
+	if old == "" {
+		return s.store.PutSettings(ctx, s.settings)
+	}
+	s.log.Warn("the address changed: everybody has to sign in again", "from", old, "to", issuer)
+	return s.store.Change(ctx, &audit.Event{Type: audit.AdminChange, What: "issuer.move", Target: issuer, Detail: "from " + old}, func(q *store.Queries) error {
+		if _, err := q.MoveIssuer(ctx, old, issuer); err != nil {
+			return err
+		}
+		return q.PutSettings(ctx, s.settings)
+	})
+}
+
+func (s *Server) issuers(ctx context.Context) ([]api.Issuer, error) {
+	is, err := s.idp.Issuer(ctx)
+	return []api.Issuer{is}, err
+}
+
+// URL is where the server is reached.
+func (s *Server) URL() string { return s.url }
+
+// Join is what follows "lanyard up".
+func (s *Server) Join() string {
+	if s.ca == nil || s.cfg.URL != "" && s.cfg.Listen == "" {
+		return s.url
+	}
+	return s.url + "#sha256=" + s.ca.pin()
+}
+
+// SetupSecret is the one-time secret for the first administrator, empty when there is one.
+func (s *Server) SetupSecret() string { return s.setupSecret }
+
+// drawSetup makes the secret for the first administrator, as long as there is none.
+func (s *Server) drawSetup(ctx context.Context) (string, error) {
+	users, err := s.store.Users(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, u := range users {
+		if u.Admin {
+			return "", nil
+		}
+	}
+	setup, err := s.store.Setup(ctx)
+	if err != nil || setup.Done {
+		return "", err
+	}
+	secret := api.NewID("ls_") + api.NewID("")
+	return secret, s.store.PutSetup(ctx, secret, s.now().Add(setupLife))
+}
+
+// WriteSetup writes the setup URL to a file that only this user reads, and returns its name.
+func (s *Server) WriteSetup() (string, error) {
+	name := filepath.Join(s.cfg.State, "setup-url")
+	return name, paths.WriteFile(name, []byte(s.SetupURL()+"\n"), 0o600)
+}
+
+// SetupURL is where the first administrator is made, empty when there is one.
+func (s *Server) SetupURL() string {
+	if s.setupSecret == "" {
+		return ""
+	}
+	return s.url + "/setup?secret=" + s.setupSecret
+}
+
+// Serve answers until ctx ends or a listener fails.
+func (s *Server) Serve(ctx context.Context) error {
+	s.web = s.newWeb(s.routes())
+	s.adminWeb = s.newWeb(s.adminRoutes())
+	s.adminWeb.ConnContext = adminContext
+	failed := make(chan error, 2)
+	s.running.Go(func() { failed <- s.adminWeb.Serve(s.admin) })
+	s.running.Go(func() {
+		if s.ca != nil {
+			s.web.TLSConfig = s.ca.config()
+			failed <- s.web.ServeTLS(s.listener, "", "")
+			return
+		}
+		failed <- s.web.Serve(s.listener)
+	})
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	}
+}
+
+func (s *Server) newWeb(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: requestTime, WriteTimeout: 2 * requestTime, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, // two tokens and a proof
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Close ends all connections, waits for the goroutines and closes the state.
+func (s *Server) Close() error {
+	s.end()
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	var errs []error
+	for _, web := range []*http.Server{s.web, s.adminWeb} {
+		if web == nil {
+			continue
+		}
+		if err := web.Shutdown(ctx); err != nil {
+			errs = append(errs, web.Close())
+		}
+	}
+	for _, l := range []net.Listener{s.listener, s.admin} {
+		if l != nil {
+			l.Close() // closed already when it was served
+		}
+	}
+	s.following.Wait()
+	if s.control != nil {
+		errs = append(errs, s.control.Close())
+	}
+	if s.idp != nil {
+		errs = append(errs, s.idp.Close())
+	}
+	s.running.Wait()
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// sweep forgets what has expired.
+func (s *Server) sweep() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.life.Done():
+			return
+		case <-tick.C:
+		}
+		if err := errors.Join(s.store.Sweep(s.life, s.settings.LoginLifetime), s.idp.Sweep(s.life)); err != nil && s.life.Err() == nil {
+			s.log.Error("forget what has expired", "err", err)
+		}
+	}
+}
+
+// audited wakes those who follow the audit log.
+func (s *Server) audited() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.auditMore)
+	s.auditMore = make(chan struct{})
+}
+
+func (s *Server) auditSignal() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auditMore
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+api.RouteConfig, s.handle(s.config))
+	mux.Handle("POST "+api.RouteEnroll, s.handle(s.enroll))
+	mux.Handle("GET "+api.RouteFollow, s.handle(s.follow))
+	mux.Handle("POST "+api.RouteLogin, s.handle(s.login))
+	mux.Handle("POST "+api.RouteSeen, s.handle(s.seen))
+	mux.Handle("GET "+api.RouteMe, s.handle(s.me))
+	mux.Handle("POST "+api.RouteLogout, s.handle(s.logout))
+	mux.Handle("POST "+api.RouteExplain, s.handle(s.explain))
+	mux.Handle("POST "+api.RouteSetup, s.handle(s.setup))
+	mux.Handle("/setup", s.handle(s.setupPage))
+	mux.Handle("/dex/", s.idp)
+	mux.Handle("/api/admin/", s.tokenOnly(s.adminAPI()))
+	mux.Handle("GET /api/openapi.json", s.adminAPI())
+	mux.Handle("GET /healthz", s.handle(func(w http.ResponseWriter, _ *http.Request) error {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+		return nil
+	}))
+	mux.Handle("GET /readyz", s.handle(s.ready))
+	mux.Handle("/", s.handle(func(http.ResponseWriter, *http.Request) error {
+		return refuse(http.StatusNotFound, "There is nothing here; this is a Lanyard management server.")
+	}))
+	return s.guard(mux)
+}
+
+// guard sets what every answer has, and keeps one fault from ending the server's other work.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		if s.ca != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		defer func() {
+			if v := recover(); v != nil {
+				if v == http.ErrAbortHandler {
+					panic(v)
+				}
+				s.fail(w, r, fmt.Errorf("panic: %v", v))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, api.Config{
+		Version: api.Version, MinVersion: api.MinVersion, Release: s.cfg.Release, Name: s.settings.Name, Network: s.settings.Network,
+		MapKey: s.settings.Key().Public().(ed25519.PublicKey), Issuers: []api.Issuer{s.idp.Public()}, Zone: s.settings.Zone,
+	})
+	return nil
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
+	if err := s.store.Ping(r.Context()); err != nil {
+		s.log.Error("the database does not answer", "err", err)
+		return refuse(http.StatusServiceUnavailable, "The database does not answer.")
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	return nil
+}
+
+// password makes a one-time password of 100 random bits that can be typed.
+func password() string {
+	const letters = "abcdefghijkmnpqrstuvwxyz23456789" // 32: five bits each
+	b := make([]byte, 20)
+	rand.Read(b)
+	out := make([]byte, 0, 24)
+	for i, c := range b {
+		if i > 0 && i%5 == 0 {
+			out = append(out, '-')
+		}
+		out = append(out, letters[c%32])
+	}
+	return string(out)
+}
+
+func hostname() string {
+	h, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return h
+}

@@ -1,0 +1,22 @@
+//go:build !windows
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+)
+
+func defaultState() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/lanyard-mgmt", nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "lanyard-mgmt"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errNoHome
+	}
+	return filepath.Join(home, ".local", "state", "lanyard-mgmt"), nil
+}
