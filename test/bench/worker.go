@@ -87,7 +87,7 @@ func execute(o order) (a answer, err error) {
 				return a, err
 			}
 			w.Close()
-			defer zeros.Wait()
+			defer func() { _ = zeros.Wait() }()
 			defer r.Close()
 		}
 		start := time.Now()

@@ -58,7 +58,7 @@ func up(ctx context.Context, o options) error {
 			return errors.Join(ctx.Err(), c.Process.Signal(syscall.SIGTERM), <-ended)
 		case err := <-ended:
 			text, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("%w\n%s", err, text)
+			return fmt.Errorf("it ended: %v\n%s", err, text)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

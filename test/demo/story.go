@@ -178,13 +178,13 @@ func (d *demo) copies(ctx context.Context) error {
 var listening = regexp.MustCompile(`listening on (\S+)`)
 
 // forward reaches a server on web-1's loopback through ssh -L.
-func (d *demo) forward(ctx context.Context) error {
+func (d *demo) forward(ctx context.Context) (err error) {
 	say("A server that listens on %s's loopback only, through ssh -L:", server)
 	srv, err := d.web.Start("hello", "", d.lab.Program("self"), "hello", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	defer srv.Stop()
+	defer func() { err = errors.Join(err, srv.Stop()) }()
 	at, err := srv.Match(ctx, listening)
 	if err != nil {
 		return err
@@ -195,12 +195,12 @@ func (d *demo) forward(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer ssh.Stop()
+	defer func() { err = errors.Join(err, ssh.Stop()) }()
 	var got string
 	if err := lab.Until(ctx, "the forwarded port", func() error {
 		select {
 		case <-ssh.Done():
-			return fmt.Errorf("ssh ended: %w\n%s", ssh.Err(), ssh.Text())
+			return fmt.Errorf("ssh ended: %v\n%s", ssh.Err(), ssh.Text())
 		default:
 		}
 		c, err := dialUnix(d.laptop.Path(socket))
