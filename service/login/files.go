@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -188,4 +190,14 @@ func who(c token.Claims, me *api.Me) string {
 		return c.Name
 	}
 	return c.Subject
+}
+
+// Find returns the machine id of this user's login, from the names of its files; for when the service cannot be asked.
+func Find(p paths.Paths) (peer string, ok bool) {
+	key, _, _ := p.Identity("")
+	found, _ := filepath.Glob(key + "*.fresh")
+	if len(found) != 1 {
+		return "", false
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(found[0], key), ".fresh"), true
 }

@@ -494,4 +494,3 @@ func FuzzFreshness(f *testing.F) {
 		}
 	})
 }
-

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/reason"
+	"lanyard/platform/paths"
+	"lanyard/service/ipc"
+	"lanyard/service/keystore"
+	"lanyard/service/login"
+	"lanyard/service/sshconfig"
+)
+
+// opensshMain is the plumbing of the generated ssh_config: `lanyard openssh prepare|connect|keyring ...`. It runs with
+// every ssh command, so it stays clear of the command framework.
+func opensshMain(args []string) int {
+	if len(args) == 0 {
+		fmt.Fprintln(os.Stderr, "lanyard openssh is for the ssh configuration that Lanyard writes; you want 'lanyard ssh HOST'.")
+		return 2
+	}
+	switch verb, rest := args[0], args[1:]; verb {
+	case "prepare":
+		return prepare(rest)
+	case "connect":
+		return connect(rest)
+	case "keyring":
+		return keystore.Main(rest, os.Stdin, os.Stdout)
+	default:
+		fmt.Fprintf(os.Stderr, "Lanyard: this program does not know 'openssh %q'; the ssh configuration was written by another version.\n", verb)
+		return 2
+	}
+}
+
+// prepare PROFILE PEER [MAX-AGE-SECONDS] is the helper of Match exec: PEER is this machine. When the certificate is
+// good to offer, it reads one small file and is done. Its exit status gates nothing: strict host key checking and the
+// certificate stand in blocks of their own, so that ssh never falls back to asking for trust or for a password.
+func prepare(args []string) int {
+	if len(args) < 2 || len(args) > 3 || api.CheckName(args[0]) != nil || api.CheckName(args[1]) != nil {
+		fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS]")
+		return 2
+	}
+	var maxAge time.Duration
+	if len(args) == 3 {
+		sec, err := strconv.Atoi(args[2])
+		if err != nil || sec < 0 {
+			fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS]")
+			return 2
+		}
+		maxAge = time.Duration(sec) * time.Second
+	}
+	profile, peer := args[0], args[1]
+	if login.Fresh(paths.For(profile), peer, maxAge, time.Now()) {
+		return 0
+	}
+	return prepareSlowly(profile, peer, maxAge)
+}
+
+func prepareSlowly(profile, peer string, maxAge time.Duration) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	say := func(line string) { fmt.Fprintln(os.Stderr, line) }
+	cfg := loginConfig(profile, lateDaemon{profile}, say)
+	// Once per refresh, not per ssh: what a person's own configuration takes away from the checks.
+	for _, w := range sshconfig.Weakened(cfg.Paths) {
+		say("Lanyard: " + w.String())
+	}
+	err := cfg.Ensure(ctx, peer, maxAge, someoneIsThere())
+	if err == nil {
+		return 0
+	}
+	say(oneLine(err))
+	return 1
+}
+
+// oneLine is what a person reads before ssh's own "Permission denied".
+func oneLine(err error) string {
+	var code *reason.Error
+	if errors.As(err, &code) {
+		return code.Code.Line()
+	}
+	var refused *api.Error
+	if errors.As(err, &refused) && reason.Code(refused.Code).Known() {
+		return reason.Code(refused.Code).Line()
+	}
+	return "Lanyard: " + advice(err).Error()
+}
+
+// connect [PROFILE] HOST PORT is the way out in userspace mode: bytes between ssh and the service, no SSH in it.
+func connect(args []string) int {
+	if len(args) == 2 {
+		args = append([]string{paths.DefaultProfile}, args...)
+	}
+	if len(args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: lanyard openssh connect [PROFILE] HOST PORT")
+		return 2
+	}
+	port, err := strconv.ParseUint(args[2], 10, 16)
+	if err != nil || port == 0 {
+		fmt.Fprintf(os.Stderr, "Lanyard: %q is not a port.\n", args[2])
+		return 2
+	}
+	if err := pipe(args[0], args[1], uint16(port)); err != nil {
+		fmt.Fprintln(os.Stderr, oneLine(err))
+		return 1
+	}
+	return 0
+}
+
+// pipeBuffer is the size in which bytes are copied; netstack and ssh both deliver in large pieces.
+const pipeBuffer = 128 << 10
+
+func pipe(profile, host string, port uint16) error {
+	d, err := ipc.Dial(profile)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	conn, err := d.Connect(context.Background(), host, port)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	go func() {
+		// Without ReaderFrom: the buffer's size is ours to choose. ssh's end of input is passed on.
+		io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{os.Stdin}, make([]byte, pipeBuffer))
+		if w, ok := conn.(interface{ CloseWrite() error }); ok {
+			w.CloseWrite()
+		} else {
+			conn.Close()
+		}
+	}()
+	_, err = io.CopyBuffer(struct{ io.Writer }{os.Stdout}, struct{ io.Reader }{conn}, make([]byte, pipeBuffer))
+	if errors.Is(err, syscall.EPIPE) {
+		return nil // ssh is gone
+	}
+	return err
+}
+
+// loginConfig signs this user in, with the service d of profile.
+func loginConfig(profile string, d login.Daemon, say func(string)) login.Config {
+	p := paths.Find(profile)
+	return login.Config{Paths: p, Store: keystore.Open(p.Login, keyringHelper(), say), Daemon: d, Say: say}
+}
+
+// keyringHelper is this program as the helper process of the keystore.
+func keyringHelper() []string {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{self, "openssh", "keyring"}
+}
+
+// lateDaemon looks for the service when it is needed: a refresh does without.
+type lateDaemon struct{ profile string }
+
+func (l lateDaemon) Machine(ctx context.Context) (*ipc.Machine, error) {
+	d, err := ipc.Dial(l.profile)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Machine(ctx)
+}
+
+func (l lateDaemon) Login(ctx context.Context, s api.LoginStart) (*api.LoginStarted, error) {
+	d, err := ipc.Dial(l.profile)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Login(ctx, s)
+}

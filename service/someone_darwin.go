@@ -1,0 +1,18 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// someoneIsThere reports whether a person can be asked to sign in: a terminal or a desktop. launchd calls the session
+// of a person at the screen "Aqua".
+func someoneIsThere() bool {
+	if f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0); err == nil {
+		f.Close()
+		return true
+	}
+	out, err := exec.Command("/bin/launchctl", "managername").Output()
+	return err == nil && strings.TrimSpace(string(out)) == "Aqua"
+}
