@@ -175,13 +175,15 @@ func (c *conn) decide(g *grant, live bool) policy.Decision {
 	if !live {
 		g.mapped = known
 	}
-	return policy.Decide(policy.Query{
+	d := policy.Decide(policy.Query{
 		Self: st.Map.Self, Rules: st.Map.Rules, Users: f.users, RevokedKeys: st.Trust.RevokedKeys,
 		Overlay: []netip.Prefix{st.Map.Overlay4, st.Map.Overlay6},
 		Source:  source, Subject: g.subject,
 		Account: policy.Account{Name: g.account.Name, ID: g.account.UID, Privileged: g.account.Privileged, System: g.account.System},
 		Now:     c.s.cfg.Now(), MapIssued: st.Map.IssuedAt, MaxMapAge: st.Map.MaxMapAge.Duration(), Live: live,
 	})
+	d.Steps = nil // nobody reads them here, and each connection keeps its decision
+	return d
 }
 
 // refusal makes an error of which the client's person sees one line, on ssh's stderr (RFC 4252 §5.4, a banner). A

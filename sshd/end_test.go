@@ -225,6 +225,7 @@ func TestCloseTellsAndSparesNohup(t *testing.T) {
 	s := l.start(l.tool("ssh", l.login("ann", 0), "web-1", "nohup sleep 300 </dev/null >/dev/null 2>&1 & echo $!; sleep 301"))
 	pid := pidOf(t, s.line())
 	defer kill(pid)
+	runs(t, pid, "sleep")
 	l.srv.Close()
 	if exit := s.wait(); exit != 255 || !strings.Contains(s.stderr(), "[shutdown]") {
 		t.Errorf("exit %d, %q", exit, s.stderr())

@@ -453,6 +453,15 @@ func alive(pid string) bool {
 	return len(f) > 0 && f[0] != "Z"
 }
 
+// runs waits until a process has become a program: before, nohup has not yet arranged to be spared.
+func runs(t *testing.T, pid, program string) {
+	t.Helper()
+	eventually(t, program, func() bool {
+		b, _ := os.ReadFile("/proc/" + pid + "/comm")
+		return strings.TrimSpace(string(b)) == program
+	})
+}
+
 func pidOf(t *testing.T, s string) string {
 	t.Helper()
 	if _, err := strconv.Atoi(s); err != nil {

@@ -280,13 +280,13 @@ func TestSignalReachesTheProcessGroup(t *testing.T) {
 
 func TestDisconnectHangsUpAndLeavesNohupAlone(t *testing.T) {
 	l := newLab(t)
-	c := l.start(l.tool("ssh", l.login("ann", 0), "web-1", "setsid sleep 300 </dev/null >/dev/null 2>&1 & nohup sleep 301 </dev/null >/dev/null 2>&1 & echo $! $$ $(pgrep -f 'sleep 300' -u $(id -u) -n); sleep 302"))
-	f := strings.Fields(c.line())
-	if len(f) != 3 {
-		t.Fatal(c.stdout())
-	}
-	nohup, shell, setsid := pidOf(t, f[0]), pidOf(t, f[1]), pidOf(t, f[2])
+	c := l.start(l.tool("ssh", l.login("ann", 0), "web-1", "setsid sh -c 'echo $$ >&3; exec sleep 300 3>&-' 3>&1 >/dev/null 2>&1 </dev/null & sleep 0.1; nohup sleep 301 </dev/null >/dev/null 2>&1 & echo $!; echo $$; sleep 302"))
+	eventually(t, "processes", func() bool { return strings.Count(c.stdout(), "\n") == 3 })
+	f := strings.Fields(c.stdout())
+	setsid, nohup, shell := pidOf(t, f[0]), pidOf(t, f[1]), pidOf(t, f[2])
 	t.Cleanup(func() { kill(nohup); kill(setsid) })
+	runs(t, nohup, "sleep")
+	runs(t, setsid, "sleep")
 	c.Process.Kill()
 	eventually(t, "hang-up", func() bool { return !alive(shell) })
 	eventually(t, "end of the session", func() bool { return len(l.recorded(audit.SessionEnd)) == 1 })

@@ -1,0 +1,70 @@
+//go:build unix
+
+package accounts
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestNamesThatCouldMeanSomethingElseAreRefused(t *testing.T) {
+	for _, name := range []string{
+		"", "0", "00", "0x0", "1000", "+0", "-0", "+root", "-root", "--help", "~root", "root:x", "root ", " root", "root\n",
+		"../root", "root\x00", "ro*t", strings.Repeat("a", maxName+1), "NO-SUCH-ACCOUNT",
+	} {
+		if a, err := Lookup(name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q leads to %+v, %v", name, a, err)
+		}
+	}
+}
+
+func TestRoot(t *testing.T) {
+	a, err := Lookup("root")
+	if err != nil || a.Uid != 0 || a.UID != "0" || !a.Privileged || !a.System || a.Locked || a.Home == "" {
+		t.Fatalf("%+v, %v", a, err)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	d := database{t.TempDir()}
+	for name, content := range map[string]string{
+		"passwd":        "root:x:0:0::/root:/bin/sh\nannabel:x:1002:1002::/home/annabel:/bin/sh\nann:x:1001:1005:Ann:/home/ann:\nsvc:x:300:300::/:/usr/sbin/nologin\nold:x:1003:1003::/h:/bin/sh\nminus:x:4294967295:1::/:/bin/sh\n",
+		"group":         "ann:x:1005:\nwheel:x:10:root,ann\nnot:x:11:annabel\ndev:x:12:bob,ann,eve\n",
+		"shadow":        "ann:!:19000:0:99999:7:::\nold:$6$x:19000:0:99999:7::19001:\n",
+		"login.defs":    "# UID_MIN 5\nUID_MIN\t\t 1000\n",
+		"nsswitch.conf": "passwd: files systemd\ngroup: files [SUCCESS=merge] systemd # ldap\n",
+	} {
+		if err := os.WriteFile(filepath.Join(d.etc, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := d.lookup("ann")
+	if err != nil || a.Name != "ann" || a.Uid != 1001 || a.Shell != "/bin/sh" || a.Locked || a.NoLogin || a.System || a.Privileged {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if slices.Sort(a.Groups); !slices.Equal(a.Groups, []uint32{10, 12, 1005}) {
+		t.Errorf("groups %v", a.Groups)
+	}
+	if a, err := d.lookup("svc"); err != nil || !a.System || !a.NoLogin {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := d.lookup("old"); err != nil || !a.Locked {
+		t.Errorf("an expired account: %+v, %v", a, err)
+	}
+	if a, err := d.lookup("minus"); err == nil {
+		t.Errorf("(uid_t)-1: %+v", a)
+	}
+}
+
+func FuzzPasswdLine(f *testing.F) {
+	f.Add("ann:x:1001:1005:Ann:/home/ann:/bin/sh")
+	f.Fuzz(func(t *testing.T, line string) {
+		if a, err := parsePasswd(line); err == nil && (a.Home == "" || a.Shell == "" || a.Uid == ^uint32(0)) {
+			t.Errorf("%+v", a)
+		}
+	})
+}

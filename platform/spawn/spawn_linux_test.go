@@ -1,0 +1,168 @@
+package spawn
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/user"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lanyard/platform/accounts"
+)
+
+func me(t *testing.T) accounts.Account {
+	t.Helper()
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := accounts.Lookup(u.Username)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// start runs a shell script in the scope and returns its first line of output.
+func start(t *testing.T, s *Scope, script string) (*Process, string) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	p, err := s.Start(Command{Path: "/bin/sh", Argv: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, Dir: "/", Account: me(t), Files: [3]*os.File{null, w, os.Stderr}})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(r).ReadString('\n')
+	return p, strings.TrimSpace(line)
+}
+
+func gone(t *testing.T, pid string) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		b, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || strings.Contains(string(b), ") Z ") {
+			return
+		}
+	}
+	t.Errorf("process %s is alive", pid)
+}
+
+// Each way in which a process hides. Without control groups the environment and the parents must do.
+func TestKillFindsWhatHides(t *testing.T) {
+	for _, groups := range []bool{true, false} {
+		scopes := NewScopes()
+		if !groups {
+			scopes.dir = ""
+		} else if scopes.dir == "" {
+			t.Log("no control groups here: testing without only")
+			continue
+		}
+		for name, script := range map[string]string{
+			"plain":     "echo $$; exec sleep 300",
+			"setsid":    "setsid sh -c 'echo $$; exec sleep 300' & wait",
+			"daemon":    "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 1",
+			"bare":      "env -i setsid sh -c 'echo $$; exec sleep 300' & wait",
+			"nohup":     "(nohup sh -c 'echo $$; exec sleep 300' 2>/dev/null &); exec sleep 300",
+			"grandsons": "sh -c 'sh -c \"setsid sh -c \\\"echo \\\\\\$\\\\\\$; exec sleep 300\\\" & wait\"'",
+		} {
+			t.Run(name, func(t *testing.T) {
+				scope := scopes.Open("test-" + name)
+				p, pid := start(t, scope, script)
+				if pid == "" || pid == "0" {
+					t.Fatal("the script did not start")
+				}
+				begin := time.Now()
+				scope.Kill()
+				gone(t, pid)
+				if e, ok := p.Wait(); !ok || e.Signal != "KILL" {
+					t.Errorf("%+v %v", e, ok)
+				}
+				if d := time.Since(begin); d > 500*time.Millisecond {
+					t.Errorf("it took %s", d)
+				}
+				scope.Close()
+				if _, err := scope.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t), Dir: "/"}); !errors.Is(err, ErrKilled) {
+					t.Errorf("a killed scope starts: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestOtherScopeSurvives(t *testing.T) {
+	scopes := NewScopes()
+	a, b := scopes.Open("one"), scopes.Open("one-more")
+	pa, _ := start(t, a, "echo x; exec sleep 300")
+	pb, _ := start(t, b, "echo x; exec sleep 300")
+	a.Kill()
+	pa.Wait()
+	if err := syscall.Kill(pb.Pid, 0); err != nil {
+		t.Error("the other scope's process has gone:", err)
+	}
+	b.Kill()
+	pb.Wait()
+	a.Close()
+	b.Close()
+}
+
+func TestExitAndRelease(t *testing.T) {
+	s := NewScopes().Open("exit")
+	defer s.Close()
+	p, _ := start(t, s, "echo; exit 3")
+	if e, ok := p.Wait(); !ok || e.Status != 3 || e.Signal != "" {
+		t.Errorf("%+v %v", e, ok)
+	}
+	if p.Signal("TERM") == nil {
+		t.Error("a process that has ended takes signals: its number may be another's")
+	}
+	p, _ = start(t, s, "echo; exec sleep 300")
+	defer s.Kill()
+	if p.Signal("NONSENSE") == nil {
+		t.Error("there is no such signal")
+	}
+	released := make(chan bool)
+	go func() { _, ok := p.Wait(); released <- ok }()
+	p.Release()
+	select {
+	case ok := <-released:
+		if ok {
+			t.Error("the process did not end")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("Wait did not return")
+	}
+}
+
+func TestMissingHomeStartsInRoot(t *testing.T) {
+	s := NewScopes().Open("home")
+	defer s.Close()
+	null, _ := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	defer null.Close()
+	p, err := s.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Dir: "/no/such/home", Account: me(t), Files: [3]*os.File{null, null, null}})
+	if err != nil || p.DirError == nil {
+		t.Fatalf("%v, %v", err, p)
+	}
+	p.Wait()
+}
+
+func TestOtherAccountsNeedRoot(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may be everyone")
+	}
+	s := NewScopes().Open("other")
+	if _, err := s.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: accounts.Account{Name: "root"}}); !errors.Is(err, ErrAccount) {
+		t.Error(err)
+	}
+}
