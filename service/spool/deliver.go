@@ -63,16 +63,11 @@ func (s *Spool) Delivered(ids []string) {
 		done[id] = true
 	}
 	kept := s.waiting[:0]
-	for i, e := range s.waiting {
-		if len(done) == 0 {
-			kept = append(kept, s.waiting[i:]...)
-			break
-		}
+	for _, e := range s.waiting {
 		if !done[e.id] {
 			kept = append(kept, e)
 			continue
 		}
-		delete(done, e.id)
 		e.seg.left--
 		if e.refusal {
 			s.refused -= int64(e.len)

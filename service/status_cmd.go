@@ -1,0 +1,233 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"lanyard/platform/paths"
+	"lanyard/service/ipc"
+	"lanyard/service/login"
+)
+
+// signIn is the caller's own sign-in, which the service knows nothing of.
+type signIn struct {
+	SignedIn bool      `json:"signed_in"`
+	User     string    `json:"user,omitempty"`
+	Until    time.Time `json:"until,omitzero"`
+}
+
+func statusCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show how things are, and what to do next",
+		Args:  cobra.NoArgs,
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		d, err := dial(c)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		st, err := d.Status(c.Context())
+		if err != nil {
+			return err
+		}
+		me := whoIsSignedIn(st)
+		if asJSON {
+			enc := json.NewEncoder(c.OutOrStdout())
+			enc.SetIndent("", "  ")
+			return enc.Encode(struct {
+				*ipc.Status
+				SignIn signIn `json:"sign_in"`
+			}{st, me})
+		}
+		return writeStatus(c.OutOrStdout(), st, me, time.Now())
+	}
+	return c
+}
+
+func whoIsSignedIn(st *ipc.Status) signIn {
+	if st.Self == nil {
+		return signIn{}
+	}
+	p := paths.Find(st.Profile)
+	l, err := login.Load(p, st.Self.ID)
+	if err != nil {
+		return signIn{}
+	}
+	_, _, fresh := p.Identity(st.Self.ID)
+	s := signIn{SignedIn: true, User: l.Claims.Email}
+	if s.User == "" {
+		s.User = l.Claims.Subject
+	}
+	if f, err := login.ReadFreshness(fresh); err == nil {
+		s.Until = f.Ends
+		s.SignedIn = time.Now().Before(f.Ends)
+	}
+	return s
+}
+
+// writeStatus draws st for a person. Names that others chose are quoted where they could carry control characters.
+func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	switch st.State {
+	case ipc.StateNew:
+		line("Not part of a network.")
+	case ipc.StateRemoved:
+		line("Removed from the network.")
+	case ipc.StateDown:
+		line("Disconnected (part of the network at %s).", plainServer(st.Server))
+	case ipc.StateConnecting:
+		line("Connecting to %s.", plainServer(st.Server))
+	case ipc.StateOffline:
+		line("Connected as %s, without word from the management server since %s.", st.Self.Name, clock(st.Map.HeardAt, now))
+	case ipc.StateConnected:
+		line("Connected as %s (%s).", st.Self.Name, st.Self.Addr4)
+	}
+	if st.Self != nil {
+		if me.SignedIn {
+			line("Signed in as %s%s.", safe(me.User), until(me.Until, now))
+		} else {
+			line("Nobody is signed in under this account.")
+		}
+	}
+	if st.Tunnel.Mode != "" {
+		line("Tunnel: %s mode, UDP port %d.", st.Tunnel.Mode, st.Tunnel.ListenPort)
+	}
+	switch {
+	case st.SSH.Serving:
+		line("SSH: this machine admits whom its policies allow%s.", detail(st.SSH))
+	case st.SSH.Allowed:
+		line("SSH: switched on; no policy lets anyone in yet.")
+	case st.Self != nil:
+		line("SSH: this machine admits nobody ('lanyard up --allow-ssh' switches it on).")
+	}
+	if st.Audit.Pending > 0 {
+		line("Audit: %d events wait for the management server.", st.Audit.Pending)
+	}
+	for _, p := range st.Problems {
+		line("Problem: %s", safe(p))
+	}
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	if len(st.Peers) > 0 {
+		fmt.Fprintln(tw, "\nMachine\tAddress\tSSH\tLast heard of")
+		for _, p := range st.Peers {
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", peerName(p), p.Addr4, served(p), heard(p.Handshake, now))
+		}
+		tw.Flush()
+	}
+	if len(st.Sessions) > 0 {
+		fmt.Fprintln(tw, "\nWho is here\tAs\tFrom\tSince\tSession")
+		for _, s := range st.Sessions {
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", safe(s.User), safe(s.LocalUser), s.Source, clock(s.Since, now), s.ID)
+		}
+		tw.Flush()
+	}
+	if n := nextStep(st, me); n != "" {
+		line("\nNext: %s", n)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// nextStep is the one command that helps most now.
+func nextStep(st *ipc.Status, me signIn) string {
+	switch st.State {
+	case ipc.StateNew, ipc.StateRemoved:
+		return "lanyard up URL, with the join command that the management server printed"
+	case ipc.StateDown:
+		return "lanyard up"
+	case ipc.StateConnecting:
+		return "lanyard doctor, if this lasts"
+	}
+	if !me.SignedIn {
+		for _, p := range st.Peers {
+			if p.ServesSSH {
+				return "lanyard login"
+			}
+		}
+		return ""
+	}
+	for _, p := range st.Peers {
+		if p.ServesSSH {
+			target := peerName(p)
+			if p.LoginAs == "" {
+				target = "ACCOUNT@" + target
+			}
+			if st.Tunnel.Mode == "userspace" {
+				return "lanyard ssh " + target
+			}
+			return "ssh " + target
+		}
+	}
+	return ""
+}
+
+func peerName(p ipc.Peer) string {
+	if p.ShortName {
+		return p.Name
+	}
+	return p.Name + ".lanyard.internal"
+}
+
+func served(p ipc.Peer) string {
+	if p.ServesSSH {
+		return "yes"
+	}
+	return "-"
+}
+
+func detail(s ipc.SSH) string {
+	if s.Mode == "" {
+		return ""
+	}
+	if s.Detail == "" {
+		return " (" + s.Mode + ")"
+	}
+	return " (" + s.Mode + ": " + strings.TrimSuffix(safe(s.Detail), ".") + ")"
+}
+
+func heard(t, now time.Time) string {
+	if t.IsZero() {
+		return "not yet"
+	}
+	return now.Sub(t).Round(time.Second).String() + " ago"
+}
+
+func until(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " until " + clock(t, now)
+}
+
+// clock shows a time in the reader's zone, with the day unless it is today.
+func clock(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
+		return t.Format("15:04")
+	}
+	return t.Format("2 Jan 15:04")
+}
+
+// plainServer leaves the pin out, which tells a person nothing.
+func plainServer(s string) string {
+	s, _, _ = strings.Cut(s, "#")
+	return safe(s)
+}
+
+// safe shows foreign text without letting it move the cursor.
+func safe(s string) string {
+	q := strconv.QuoteToGraphic(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
