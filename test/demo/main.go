@@ -46,7 +46,7 @@ func main() {
 	case "down":
 		err = down()
 	case "hello": // a small server on a machine, for ssh -L
-		err = hello(flag.Arg(1))
+		err = hello(ctx, flag.Arg(1))
 	default:
 		err = fmt.Errorf("unknown word %q: say nothing, up or down", flag.Arg(0))
 	}
@@ -108,14 +108,18 @@ func story(ctx context.Context, o options) (err error) {
 	return nil
 }
 
-func hello(addr string) error {
+func hello(ctx context.Context, addr string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, func() { l.Close() })()
 	fmt.Println("listening on", l.Addr())
 	for {
 		c, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

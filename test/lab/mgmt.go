@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -61,7 +62,15 @@ func (g *Mgmt) Start(ctx context.Context) (err error) {
 		return err
 	}
 	g.Join = join[1]
-	return nil
+	if g.CA() == "" {
+		return nil
+	}
+	// The browsers of the lab trust it as an administrator would make them.
+	pem, err := os.ReadFile(g.Path(filepath.Join(g.State, "ca.crt")))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(g.CA(), pem, 0o644)
 }
 
 // CA is the file of the server's own CA, as the machines see it; empty when the server has none.
