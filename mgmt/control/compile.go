@@ -120,6 +120,7 @@ func (w *world) mapFor(p store.Peer) *api.Map {
 		peer.Endpoints = w.endpoints(p.ID, other)
 		if out {
 			peer.LoginAs = policy.LoginAs(w.rules[other.ID])
+			peer.TokenAge = tokenAge(w.rules[other.ID])
 		} else {
 			// A machine that may only come in is not told what is offered there.
 			peer.HostKeys, peer.ServesSSH = nil, false
@@ -133,6 +134,20 @@ func (w *world) mapFor(p store.Peer) *api.Map {
 		m.RevokedKeys = nil
 	}
 	return m
+}
+
+// tokenAge is the shortest age of a sign-in that one of the rules wants, when it is below the default; else 0.
+func tokenAge(rules []api.Rule) api.Seconds {
+	least := api.Secs(policy.DefaultMaxTokenAge)
+	for _, r := range rules {
+		if r.MaxTokenAge > 0 {
+			least = min(least, r.MaxTokenAge)
+		}
+	}
+	if least == api.Secs(policy.DefaultMaxTokenAge) {
+		return 0
+	}
+	return least
 }
 
 // endpoints lists where self may reach other: what other said, and where this server sees it. A loopback address is

@@ -27,12 +27,13 @@ type peerView struct {
 	LastSeen  time.Time `json:"last_seen,omitzero"`
 }
 
-type peerPath struct {
+// PeerPath names a machine.
+type PeerPath struct {
 	Peer string `path:"peer" doc:"name or id"`
 }
 
 type peerInput struct {
-	peerPath
+	PeerPath
 	Body struct {
 		Name      *string   `json:"name,omitempty" doc:"A name that an administrator gives may be used without the zone."`
 		ShortName *bool     `json:"short_name,omitempty" doc:"Approve (or not) the use of the bare name."`
@@ -58,7 +59,7 @@ func (s *Server) peerOperations(a huma.API) {
 		return &body[[]peerView]{out}, nil
 	})
 	op(s, a, http.MethodPatch, "/api/admin/peers/{peer}", "change-peer", "Change a machine's name, tags or owner", s.changePeer)
-	op(s, a, http.MethodDelete, "/api/admin/peers/{peer}", "remove-peer", "Remove a machine", func(ctx context.Context, in *peerPath) (*body[api.Effect], error) {
+	op(s, a, http.MethodDelete, "/api/admin/peers/{peer}", "remove-peer", "Remove a machine", func(ctx context.Context, in *PeerPath) (*body[api.Effect], error) {
 		ev := change(ctx, "peer.remove", in.Peer)
 		var p store.Peer
 		err := s.store.Change(ctx, ev, func(q *store.Queries) (err error) {

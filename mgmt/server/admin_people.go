@@ -12,7 +12,8 @@ import (
 	"lanyard/mgmt/store"
 )
 
-type userPath struct {
+// UserPath names a person; exported because huma fills embedded fields of exported types only.
+type UserPath struct {
 	User string `path:"user" doc:"id or email address"`
 }
 
@@ -31,7 +32,7 @@ type newUserReply struct {
 }
 
 type passwordInput struct {
-	userPath
+	UserPath
 	Body struct {
 		Password string `json:"password,omitempty" doc:"Empty: one is made and returned once."`
 	}
@@ -74,21 +75,21 @@ func (s *Server) userOperations(a huma.API) {
 			return &body[newUserReply]{newUserReply{User: u, Password: made}}, err
 		})
 	op(s, a, http.MethodPost, "/api/admin/users/{user}/block", "block-user", "Block a person and end their sessions",
-		func(ctx context.Context, in *userPath) (*body[api.Effect], error) {
+		func(ctx context.Context, in *UserPath) (*body[api.Effect], error) {
 			return s.changeUser(ctx, in.User, "user.block", func(q *store.Queries, u *store.User) error {
 				u.Blocked = true
 				return s.endLogins(ctx, q, u)
 			})
 		})
 	op(s, a, http.MethodPost, "/api/admin/users/{user}/unblock", "unblock-user", "Let a blocked person sign in again",
-		func(ctx context.Context, in *userPath) (*body[api.Effect], error) {
+		func(ctx context.Context, in *UserPath) (*body[api.Effect], error) {
 			return s.changeUser(ctx, in.User, "user.unblock", func(q *store.Queries, u *store.User) error {
 				u.Blocked = false
 				return q.UpdateUser(ctx, *u)
 			})
 		})
 	op(s, a, http.MethodPost, "/api/admin/users/{user}/logout", "logout-user", "End all logins and sessions of a person",
-		func(ctx context.Context, in *userPath) (*body[api.Effect], error) {
+		func(ctx context.Context, in *UserPath) (*body[api.Effect], error) {
 			return s.changeUser(ctx, in.User, "user.logout", func(q *store.Queries, u *store.User) error { return s.endLogins(ctx, q, u) })
 		})
 }
@@ -124,20 +125,21 @@ type groupView struct {
 	Members []string `json:"members" doc:"Email addresses, or ids of people without one."`
 }
 
-type groupPath struct {
+// GroupPath names a group.
+type GroupPath struct {
 	Group string `path:"group"`
 }
 
 type membersInput struct {
-	groupPath
+	GroupPath
 	Body struct {
 		Users []string `json:"users" doc:"ids or email addresses"`
 	}
 }
 
 type memberPath struct {
-	groupPath
-	userPath
+	GroupPath
+	UserPath
 }
 
 func (s *Server) groupOperations(a huma.API) {
@@ -210,7 +212,7 @@ func (s *Server) groupOperations(a huma.API) {
 			}
 			return s.apply(ctx)
 		})
-	op(s, a, http.MethodDelete, "/api/admin/groups/{group}", "remove-group", "Remove a group", func(ctx context.Context, in *groupPath) (*body[api.Effect], error) {
+	op(s, a, http.MethodDelete, "/api/admin/groups/{group}", "remove-group", "Remove a group", func(ctx context.Context, in *GroupPath) (*body[api.Effect], error) {
 		err := s.store.Change(ctx, change(ctx, "group.delete", in.Group), func(q *store.Queries) error { return q.RemoveGroup(ctx, in.Group) })
 		if err != nil {
 			return nil, err

@@ -1,0 +1,465 @@
+package server_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/proof"
+	"lanyard/mgmt/server"
+)
+
+func hasPeer(name string) func(*api.Map) bool {
+	return func(m *api.Map) bool {
+		return slices.ContainsFunc(m.Peers, func(p api.Peer) bool { return p.Name == name })
+	}
+}
+
+func blocked(m *api.Map) bool {
+	return slices.ContainsFunc(m.Users, func(u api.MapUser) bool { return u.Blocked })
+}
+
+// The main path: join, sign in, be seen, be blocked.
+func TestBlockEndsLoginAndReachesPeers(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	n.user("bob@example.org")
+	web := n.enrolled("web-1", true, "tag:web").follow(func(m *api.Map) []string {
+		if blocked(m) {
+			return []string{"session-1"}
+		}
+		return nil
+	})
+	laptop := n.enrolled("laptop", false).follow(nil)
+	n.policy("web", "user:ann@example.org", "tag:web", "deploy")
+	n.admin("PATCH", "/api/admin/peers/laptop", map[string]any{"owner": "ann@example.org", "tags": []string{}}, nil)
+
+	m := laptop.until("web-1", hasPeer("web-1"))
+	if m.Peers[0].LoginAs != "deploy" {
+		t.Errorf("the map offers %q on web-1, want deploy", m.Peers[0].LoginAs)
+	}
+	m = web.until("a rule and laptop", func(m *api.Map) bool { return len(m.Rules) == 1 && hasPeer("laptop")(m) })
+	if len(m.Admit) != 1 || m.Admit[0] != laptop.Subject || len(m.Issuers) != 1 || len(m.Issuers[0].Keys) == 0 {
+		t.Errorf("the server's map: %+v", m)
+	}
+
+	ann := laptop.login("ann@example.org")
+	me, err := n.api.Seen(t.Context(), ann.Login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if me.Email != "ann@example.org" || len(me.Machines) != 1 || me.Machines[0].Name != "web-1" || me.Machines[0].As[0] != "deploy" {
+		t.Errorf("me: %+v", me)
+	}
+	bob := laptop.login("bob@example.org")
+	// Ann's refresh still works after Bob's and after her own second login.
+	second := laptop.login("ann@example.org")
+	for _, s := range []*signIn{ann, second} {
+		if r := n.refresh(s); r.ID == "" {
+			t.Fatalf("refresh: %+v", r)
+		} else {
+			s.Fresh = r.ID
+		}
+		if _, err := n.api.Seen(t.Context(), s.Login); err != nil {
+			t.Fatalf("seen with a fresh token: %v", err)
+		}
+	}
+
+	before := time.Now()
+	var effect api.Effect
+	n.admin("POST", "/api/admin/users/ann@example.org/block", nil, &effect)
+	if took := time.Since(before); took > 500*time.Millisecond {
+		t.Errorf("the block took %s", took)
+	}
+	if len(effect.Ended) != 1 || effect.Ended[0] != (api.EndedSession{Peer: "web-1", Session: "session-1"}) ||
+		!slices.Equal(effect.Reached, []string{"web-1"}) || len(effect.Unreached) != 0 {
+		t.Errorf("effect: %+v", effect)
+	}
+	web.until("the block", blocked)
+
+	if r := n.refresh(ann); r.ID != "" || r.Error != "invalid_grant" {
+		t.Errorf("refresh of a blocked person: %+v", r)
+	}
+	_, err = n.api.Me(t.Context(), ann.Login)
+	refused(t, err, http.StatusUnauthorized, "revoked")
+	s, err := laptop.push(api.PurposeLogin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back := n.code(s, "ann@example.org", password); back.Get("code") != "" || !strings.Contains(back.Get("page"), "wrong") {
+		t.Errorf("a blocked person signs in: %v", back)
+	}
+	if _, err := n.api.Seen(t.Context(), bob.Login); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+
+	n.admin("POST", "/api/admin/users/ann@example.org/unblock", nil, nil)
+	again := laptop.login("ann@example.org")
+	if _, err := n.api.Seen(t.Context(), again.Login); err != nil {
+		t.Errorf("after the unblock: %v", err)
+	}
+	_, err = n.api.Me(t.Context(), ann.Login)
+	refused(t, err, http.StatusUnauthorized, "revoked")
+}
+
+func TestBlockNamesPeersThatWereNotReached(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	web := n.enrolled("web-1", true, "tag:web")
+	n.policy("web", "user:ann@example.org", "tag:web", "deploy")
+	var effect api.Effect
+	n.admin("POST", "/api/admin/users/ann@example.org/block", nil, &effect)
+	if !slices.Equal(effect.Unreached, []string{"web-1"}) {
+		t.Errorf("effect: %+v", effect)
+	}
+	web.follow(nil).until("the block", blocked)
+}
+
+func TestLogoutRevokesTheKey(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	web := n.enrolled("web-1", true, "tag:web").follow(nil)
+	n.policy("web", "user:ann@example.org", "tag:web", "deploy")
+	ann, other := web.login("ann@example.org"), web.login("ann@example.org")
+	effect, err := n.api.Logout(t.Context(), ann.Login, api.LogoutRequest{RefreshToken: ann.refresh})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(effect.Reached, []string{"web-1"}) {
+		t.Errorf("effect: %+v", effect)
+	}
+	web.until("the revoked key", func(m *api.Map) bool { return len(m.RevokedKeys) == 1 })
+	_, err = n.api.Me(t.Context(), ann.Login)
+	refused(t, err, http.StatusUnauthorized, "revoked")
+	if r := n.refresh(ann); r.ID != "" {
+		t.Error("the refresh token of a login that ended works")
+	}
+	if _, err := n.api.Me(t.Context(), other.Login); err != nil {
+		t.Errorf("the other login: %v", err)
+	}
+	if _, err := n.api.Logout(t.Context(), other.Login, api.LogoutRequest{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	if r := n.refresh(other); r.ID != "" {
+		t.Error("a refresh token works after all logins were ended")
+	}
+}
+
+func TestPersonEnrolsTheirMachine(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	n.user("root@example.org", "admin")
+	for email, short := range map[string]bool{"ann@example.org": false, "root@example.org": true} {
+		m := n.machine("Laptop.lan", false)
+		s := m.login(email)
+		body, _ := json.Marshal(m.request)
+		h, err := n.api.LoginProof(s.Login, "POST", api.RouteEnroll, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.took(n.api.EnrollBody(t.Context(), m.Machine, body, h))
+		self := m.follow(nil).until("itself", func(*api.Map) bool { return true }).Self
+		if self.Owner.IsZero() || self.ShortName != short || !strings.HasPrefix(self.Name, "laptop") {
+			t.Errorf("enrolled by %s: %+v", email, self)
+		}
+	}
+	var peers []struct{ Name, Owner string }
+	n.admin("GET", "/api/admin/peers", nil, &peers)
+	if len(peers) != 2 || peers[0].Name == peers[1].Name {
+		t.Errorf("peers: %v", peers)
+	}
+}
+
+func TestEnrolAgainKeepsTheID(t *testing.T) {
+	n := start(t)
+	m := n.enrolled("web-1", true)
+	id, name := m.Subject, m.name
+	m.request.SetupKey = ""
+	m.Subject = ""
+	m.request.WGKey = bytes.Repeat([]byte{7}, 32)
+	m.took(n.api.Enroll(t.Context(), m.Machine, m.request))
+	if m.Subject != id || m.name != name {
+		t.Errorf("enrolled again as %s %s, was %s %s", m.Subject, m.name, id, name)
+	}
+	if got := m.follow(nil).until("itself", func(*api.Map) bool { return true }).Self.WGKey; !bytes.Equal(got, m.request.WGKey) {
+		t.Error("the new WireGuard key was not taken")
+	}
+}
+
+func TestSetupKeyRefusals(t *testing.T) {
+	now := &clock{}
+	n := start(t, func(c *server.Config) { c.Now = now.Now })
+	try := func(key string) error {
+		m := n.machine("x", false)
+		m.request.SetupKey = key
+		_, err := n.api.Enroll(t.Context(), m.Machine, m.request)
+		return err
+	}
+	used := n.setupKey(nil)
+	if err := try(used); err != nil {
+		t.Fatal(err)
+	}
+	expired := n.setupKey(map[string]any{"expires": 1})
+	now.advance(2 * time.Second)
+	for name, key := range map[string]string{"used": used, "expired": expired, "wrong": "lk_" + strings.Repeat("a", 32), "hash": strings.TrimPrefix(used, "lk_")} {
+		if err := try(key); err == nil {
+			t.Errorf("a setup key that is %s enrols", name)
+		} else {
+			refused(t, err, http.StatusForbidden, "setup key")
+		}
+	}
+	refused(t, try(""), http.StatusUnauthorized, "setup key")
+	// The pin in the key is the map key's.
+	cfg, err := n.api.Config(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.Sum256(cfg.MapKey)
+	if _, pin, _ := strings.Cut(used, "."); pin != base64.RawURLEncoding.EncodeToString(h[:])[:22] {
+		t.Errorf("pin %q", pin)
+	}
+	err = n.tryAdmin("POST", "/api/admin/setup-keys", map[string]any{"tags": []string{"tag:web"}, "uses": 5}, nil)
+	refused(t, err, http.StatusBadRequest, "tags")
+}
+
+func TestEnrolRefusesForeignKeys(t *testing.T) {
+	n := start(t)
+	key := n.setupKey(map[string]any{"uses": -1})
+	m := n.machine("x", true)
+	m.request.SetupKey = key
+	m.request.HostKeys = []api.SignedKey{hostKey(n.machine("y", false).Key)}
+	_, err := n.api.Enroll(t.Context(), m.Machine, m.request)
+	refused(t, err, http.StatusForbidden, "host key")
+	m = n.machine("x", true)
+	m.request.SetupKey = key
+	m.request.MachineKey = n.machine("y", false).request.MachineKey
+	_, err = n.api.Enroll(t.Context(), m.Machine, m.request)
+	refused(t, err, http.StatusForbidden, "machine key")
+}
+
+func TestProofIsGoodOnce(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	m := n.enrolled("laptop", false)
+	ann := m.login("ann@example.org")
+	h, err := n.api.LoginProof(ann.Login, "GET", api.RouteMe, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func() error {
+		req, _ := http.NewRequest("GET", n.at(api.RouteMe), nil)
+		req.Header.Set("Authorization", h.Authorization)
+		req.Header.Set(api.HeaderProof, h.Proof)
+		return answer(http.DefaultClient.Do(req))(nil)
+	}
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, send(), http.StatusUnauthorized, "sent before")
+
+	body, _ := json.Marshal(m.request)
+	raw, err := proof.Sign(m.Key, proof.Params{Method: "POST", URL: n.at(api.RouteEnroll), Body: body, Subject: m.Subject, Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrol := func() error {
+		req, _ := http.NewRequest("POST", n.at(api.RouteEnroll), bytes.NewReader(body))
+		req.Header.Set(api.HeaderMachine, raw)
+		return answer(http.DefaultClient.Do(req))(nil)
+	}
+	if err := enrol(); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, enrol(), http.StatusUnauthorized, "sent before")
+}
+
+// An ID token without its key opens nothing, in whatever way it is presented.
+func TestBareTokenIsRefusedEverywhere(t *testing.T) {
+	n := start(t)
+	n.user("root@example.org", "admin")
+	m := n.enrolled("laptop", false)
+	s := m.login("root@example.org")
+	other := m.login("root@example.org")
+	stolen := client.Login{Key: other.Key, Salt: other.Salt, Bound: s.Bound}
+	routes := []struct{ method, path string }{
+		{"POST", api.RouteEnroll}, {"GET", api.RouteFollow}, {"POST", api.RouteLogin}, {"POST", api.RouteSeen}, {"GET", api.RouteMe},
+		{"POST", api.RouteLogout}, {"POST", api.RouteExplain}, {"GET", "/api/admin/users"}, {"POST", "/api/admin/users"}, {"GET", "/api/admin/audit"},
+		{"GET", "/dex/userinfo"}, {"POST", "/dex/token/introspect"},
+	}
+	for _, r := range routes {
+		for _, scheme := range []string{"Bearer ", "DPoP ", ""} {
+			req, _ := http.NewRequest(r.method, n.at(r.path), strings.NewReader("{}"))
+			req.Header.Set("Authorization", scheme+s.Bound)
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode/100 == 2 || res.StatusCode == http.StatusSwitchingProtocols || res.StatusCode/100 == 5 {
+				t.Errorf("%s %s with %q: %s", r.method, r.path, scheme, res.Status)
+			}
+		}
+		if !strings.HasPrefix(r.path, "/dex") {
+			h, err := n.api.LoginProof(stolen, r.method, r.path, []byte("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req, _ := http.NewRequest(r.method, n.at(r.path), strings.NewReader("{}"))
+			req.Header.Set("Authorization", h.Authorization)
+			req.Header.Set(api.HeaderProof, h.Proof)
+			if err := answer(http.DefaultClient.Do(req))(nil); err == nil {
+				t.Errorf("%s %s: a token works with another key", r.method, r.path)
+			}
+		}
+	}
+}
+
+func TestAuditLinesAreStoredOnceAndAcknowledged(t *testing.T) {
+	n := start(t)
+	m := n.enrolled("web-1", true).follow(nil)
+	ev := audit.Event{ID: api.NewEventID(time.Now()), Time: time.Now().UTC(), Type: audit.SessionStart, Peer: "somebody else", User: "ann"}
+	forged := audit.Event{ID: api.NewEventID(time.Now()), Type: audit.AdminChange, What: "user.add"}
+	l1, _ := json.Marshal(ev)
+	l2, _ := json.Marshal(forged)
+	for range 2 {
+		if err := m.stream.Send(t.Context(), api.Up{Audit: []json.RawMessage{l1, l2}}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case ids := <-m.acks:
+			if !slices.Equal(ids, []string{ev.ID, forged.ID}) {
+				t.Errorf("acknowledged %v", ids)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("no acknowledgement")
+		}
+	}
+	var events []audit.Event
+	n.admin("GET", "/api/admin/audit", nil, &events)
+	count := 0
+	for _, e := range events {
+		if e.ID == forged.ID {
+			t.Error("a peer wrote an administrator's event")
+		}
+		if e.ID == ev.ID {
+			count++
+			if e.Peer != m.Subject {
+				t.Errorf("a peer speaks for %q", e.Peer)
+			}
+		}
+	}
+	if count != 1 {
+		t.Errorf("the event is there %d times", count)
+	}
+}
+
+func TestUnchangedMapIsNotSentAgain(t *testing.T) {
+	n := start(t)
+	m := n.enrolled("web-1", true).follow(nil)
+	m.until("itself", func(*api.Map) bool { return true })
+	m.stream.Close()
+	m.follow(nil)
+	n.user("ann@example.org") // changes no map of web-1
+	n.policy("web", "user:ann@example.org", "peer:web-1", "deploy")
+	got := <-m.maps
+	if len(got.Rules) != 1 {
+		t.Errorf("the first map after coming back has %d rules: the unchanged one was sent", len(got.Rules))
+	}
+}
+
+func TestMapsSurviveARestart(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	m := n.enrolled("web-1", true, "tag:web").follow(nil)
+	n.policy("web", "user:ann@example.org", "tag:web", "deploy")
+	before := m.until("a rule", func(m *api.Map) bool { return len(m.Rules) == 1 })
+	n.stop()
+	n.config.HTTP = strings.TrimPrefix(n.server.URL(), "http://")
+	n.open()
+	m.stream = nil
+	m.follow(nil)
+	n.policy("web", "user:ann@example.org", "tag:web", "other")
+	after := m.until("the other account", func(m *api.Map) bool { return len(m.Rules) == 1 && m.Rules[0].As[0] == "other" })
+	if after.Version <= before.Version || after.Epoch != before.Epoch || after.Network != before.Network {
+		t.Errorf("after the restart %d/%d, before %d/%d", after.Epoch, after.Version, before.Epoch, before.Version)
+	}
+	if s := m.login("ann@example.org"); s.Bound == "" {
+		t.Error("no sign-in after the restart")
+	}
+}
+
+func TestOnlyConnectedPeersLearnOfEachOther(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	web := n.enrolled("web-1", true, "tag:web").follow(nil)
+	db := n.enrolled("db-1", true, "tag:db").follow(nil)
+	n.policy("db", "machine:web-1/backup", "tag:db", "backup")
+	other := n.enrolled("other", true, "tag:other").follow(nil)
+	db.until("web-1", hasPeer("web-1"))
+	web.until("db-1", hasPeer("db-1"))
+	if m := other.until("itself", func(*api.Map) bool { return true }); len(m.Peers) != 0 || len(m.Admit) != 0 {
+		t.Errorf("a peer without rules knows %v", m.Peers)
+	}
+	n.admin("DELETE", "/api/admin/peers/web-1", nil, nil)
+	select {
+	case s := <-web.gone:
+		if !strings.Contains(s, "removed") {
+			t.Error(s)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the removed machine was not told")
+	}
+	db.until("nobody", func(m *api.Map) bool { return len(m.Peers) == 0 })
+	_, err := n.api.Follow(t.Context(), web.Machine, api.Have{})
+	refused(t, err, http.StatusForbidden, "not enrolled")
+	again := n.enrolled("web-1", true)
+	if again.name == "web-1" {
+		t.Error("another machine got the name of one that was just removed")
+	}
+}
+
+func TestPeersLearnEndpoints(t *testing.T) {
+	n := start(t)
+	web := n.enrolled("web-1", true, "tag:web").follow(nil)
+	ci := n.enrolled("ci", false, "tag:ci").follow(nil)
+	n.policy("ci", "machine:ci/runner", "tag:web", "deploy")
+	at := netip.MustParseAddrPort("192.0.2.7:51820")
+	up := api.SelfUpdate{Endpoints: []netip.AddrPort{at}, HostKeys: web.request.HostKeys, ServesSSH: true, OS: "linux", Release: "test"}
+	if err := web.stream.Send(t.Context(), api.Up{Self: &up}); err != nil {
+		t.Fatal(err)
+	}
+	seen := netip.MustParseAddrPort("127.0.0.1:51820") // both are on this machine, as the server sees
+	ci.until("web-1's endpoints", func(m *api.Map) bool {
+		return hasPeer("web-1")(m) && slices.Equal(m.Peers[0].Endpoints, []netip.AddrPort{at, seen})
+	})
+	up.HostKeys = []api.SignedKey{hostKey(ci.Key)}
+	up.Endpoints = nil
+	if err := web.stream.Send(t.Context(), api.Up{Self: &up}); err != nil {
+		t.Fatal(err)
+	}
+	var peers []struct {
+		Name   string
+		Online bool
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		n.admin("GET", "/api/admin/peers", nil, &peers)
+		if peers[0].Name == "ci" && !peers[1].Online { // listed by name
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a peer that names a host key which it did not sign stays connected")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
