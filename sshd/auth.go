@@ -167,9 +167,6 @@ func (c *conn) decide(g *grant, live bool) policy.Decision {
 	f := c.s.factsOf(st.Map)
 	source, known := f.peers[c.source.ID]
 	if !known {
-		if live && g.mapped {
-			return policy.Decision{Code: reason.PolicyGone}
-		}
 		source = c.source
 	}
 	if !live {
@@ -182,6 +179,9 @@ func (c *conn) decide(g *grant, live bool) policy.Decision {
 		Account: policy.Account{Name: g.account.Name, ID: g.account.UID, Privileged: g.account.Privileged, System: g.account.System},
 		Now:     c.s.cfg.Now(), MapIssued: st.Map.IssuedAt, MaxMapAge: st.Map.MaxMapAge.Duration(), Live: live,
 	})
+	if !known && live && g.mapped && d.Allowed() { // what is wrong with the person would have been the better reason
+		return policy.Decision{Code: reason.PolicyGone}
+	}
 	d.Steps = nil // nobody reads them here, and each connection keeps its decision
 	return d
 }

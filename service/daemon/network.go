@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	// lastWords is how long a peer that left the map keeps its tunnel when sessions ended by it, so that the reason
+	// lastWords is how long a peer that left the map keeps its tunnel, so that the reason of a session that ended by it
 	// reaches the person's screen. New connections are refused at once.
 	lastWords = time.Second
 	// lookEvery is how often this machine's own facts are compared with what the management server knows.
@@ -50,7 +50,8 @@ type network struct {
 	tun       *tunnel.Tunnel
 	addrs     [2]netip.Addr // that tun was opened with
 	serving   bool          // ssh serves tun's listener
-	peers     []tunnel.Peer // tun's
+	peers     []tunnel.Peer // of the map in force
+	inTunnel  []tunnel.Peer // those, and the ones that linger
 	lingering *time.Timer
 	problems  map[string]error // by part: a sentence
 	online    bool
@@ -151,7 +152,7 @@ func (n *network) apply(m *api.Map) (ended []string) {
 	n.problem("issuers", err)
 	n.inUse.Store(&sshd.State{Trust: trust, Map: m, Enabled: st.AllowSSH})
 	ended = n.ssh.Changed()
-	n.problem("tunnel", n.setTunnel(m, st, len(ended) > 0))
+	n.problem("tunnel", n.setTunnel(m, st))
 	n.d.notify()
 	return ended
 }
@@ -168,14 +169,15 @@ func (n *network) again() {
 	n.selfChanged()
 }
 
-// setTunnel opens the tunnel when that is still to do, and hands it the map. linger: sessions have just ended.
-func (n *network) setTunnel(m *api.Map, st machine.State, linger bool) error {
+// setTunnel opens the tunnel when that is still to do, and hands it the map. Peers that leave linger at both ends: the
+// reason of an ended session, and its FIN, go through the tunnel that the same map takes away.
+func (n *network) setTunnel(m *api.Map, st machine.State) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if addrs := [2]netip.Addr{m.Self.Addr4, m.Self.Addr6}; n.tun == nil || n.addrs != addrs {
 		if n.tun != nil {
 			n.tun.Close() // the address is another one: nothing of the old tunnel can go on
-			n.tun, n.serving, n.peers = nil, false, nil
+			n.tun, n.serving, n.peers, n.inTunnel = nil, false, nil, nil
 		}
 		tun, err := n.openTunnel(m, st)
 		if err != nil {
@@ -199,9 +201,9 @@ func (n *network) setTunnel(m *api.Map, st machine.State, linger bool) error {
 		n.lingering.Stop()
 		n.lingering = nil
 	}
-	before := n.peers
-	n.peers = peers
-	if !linger {
+	all := withLeaving(peers, n.inTunnel)
+	n.peers, n.inTunnel = peers, all
+	if len(all) == len(peers) {
 		return n.tun.SetPeers(peers)
 	}
 	tun := n.tun
@@ -209,10 +211,11 @@ func (n *network) setTunnel(m *api.Map, st machine.State, linger bool) error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if n.tun == tun {
+			n.inTunnel = n.peers
 			n.tun.SetPeers(n.peers)
 		}
 	})
-	return n.tun.SetPeers(withLeaving(peers, before))
+	return n.tun.SetPeers(all)
 }
 
 // withLeaving adds to peers those of before that left, unless one of peers has their key or an address of theirs.
