@@ -139,6 +139,10 @@ func personCases() []decideCase {
 		{"no map time", query(rule()), func(q *Query) { q.MapIssued = time.Time{} }, reason.MapStale},
 		{"clock before the map", query(rule()), func(q *Query) { q.Now = now.Add(-30 * 24 * time.Hour) }, reason.OK},
 
+		{"clock before the map, login ended by the map's time", query(rule()), func(q *Query) {
+			q.Now, q.Subject.LoginExpires = now.Add(-30*24*time.Hour), q.MapIssued
+		}, reason.LoginExpired},
+
 		{"deny wins, before", query(deny("deploy"), rule()), same, reason.LocalUser},
 		{"deny wins, after", query(rule(), deny("deploy")), same, reason.LocalUser},
 		{"deny of any account", query(rule(), deny("*")), same, reason.NoRule},
@@ -164,6 +168,7 @@ func machineCases() []decideCase {
 		{"machine, owner only", machineQuery(machineRule(func(r *api.Rule) { r.OwnerOnly = true })), same, reason.NoRule},
 		{"machine, own device", machineQuery(machineRule(func(r *api.Rule) { r.OwnDevice = true })), same, reason.OwnDevice},
 		{"machine, amr", machineQuery(machineRule(func(r *api.Rule) { r.AMR = []string{"otp"} })), same, reason.MFA},
+		{"machine, acr", machineQuery(machineRule(func(r *api.Rule) { r.ACR = []string{"2"} })), func(q *Query) { q.Subject.ACR = "2" }, reason.MFA},
 		{"machine, email.local", machineQuery(machineRule(as("{email.local}"))), same, reason.LocalUser},
 		{"machine as root by name", machineQuery(machineRule(as("root"))), root, reason.OK},
 		{"machine and person at once", machineQuery(machineRule(), rule()), func(q *Query) { q.Subject.Ref = ann }, reason.NoRule},

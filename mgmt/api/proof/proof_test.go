@@ -140,6 +140,34 @@ func TestHeaderOfAProofIsExact(t *testing.T) {
 	}
 }
 
+func TestClaimsOfAProofAreComplete(t *testing.T) {
+	x, _ := json.Marshal(jwk{"OKP", "Ed25519", b64.EncodeToString(key.Public().(ed25519.PublicKey))})
+	machine := want()
+	machine.AccessToken = ""
+	full := claims{Method: "POST", URL: want().URL, Body: hash(want().Body), Iat: now.Unix(), JTI: "0123456789abcdef"}
+	machine.Hosts = nil
+	for name, c := range map[string]struct {
+		change func(*claims)
+		want   reason.Code
+	}{
+		"the twin":                {func(*claims) {}, reason.OK},
+		"short jti":               {func(c *claims) { c.JTI = "0123456789abcde" }, reason.TokenMalformed},
+		"long jti":                {func(c *claims) { c.JTI = strings.Repeat("x", 65) }, reason.TokenMalformed},
+		"machine's with a token":  {func(c *claims) { c.Ath = hash([]byte("a.b.c")) }, reason.TokenMalformed},
+		"no time":                 {func(c *claims) { c.Iat = 0 }, reason.ClockSkew},
+		"salt that is no base64":  {func(c *claims) { c.Salt = "+" }, reason.TokenMalformed},
+		"no hash of the body":     {func(c *claims) { c.Body = "" }, reason.TokenMalformed},
+		"URL with another scheme": {func(c *claims) { c.URL = "http://x" + want().URL }, reason.OK},
+	} {
+		cl := full
+		c.change(&cl)
+		raw, _ := json.Marshal(cl)
+		if _, err := Verify(forge(`{"alg":"EdDSA","typ":"lanyard-proof+jwt","jwk":`+string(x)+`}`, string(raw)), machine, now); code(err) != c.want {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
+
 func FuzzProof(f *testing.F) {
 	raw, err := Sign(key, params())
 	if err != nil {
