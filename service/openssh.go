@@ -14,6 +14,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/reason"
 	"lanyard/platform/paths"
+	_ "lanyard/service/early" // `openssh prepare`, when there is nothing to do
 	"lanyard/service/ipc"
 	"lanyard/service/keystore"
 	"lanyard/service/login"

@@ -471,26 +471,3 @@ func TestWaitersShareAFailureToo(t *testing.T) {
 		t.Errorf("%d tabs", tabs)
 	}
 }
-
-func TestFreshnessFromTheFutureIsNotBelieved(t *testing.T) {
-	now := time.Now()
-	f := Freshness{RefreshAfter: now.Add(48 * time.Hour), Ends: now.Add(72 * time.Hour), Issued: now.Add(47 * time.Hour)}
-	if f.Good(now, 0) {
-		t.Error("believed")
-	}
-}
-
-func FuzzFreshness(f *testing.F) {
-	f.Add("v1 1 2 3\n")
-	f.Add("v1 9999999999999999999 2 3\n")
-	f.Fuzz(func(t *testing.T, line string) {
-		got, err := parseFreshness(line)
-		if err != nil {
-			return
-		}
-		again, err := parseFreshness(got.String())
-		if err != nil || again != got {
-			t.Fatalf("%q: %v %v", line, again, err)
-		}
-	})
-}
