@@ -140,7 +140,7 @@ func op[I, O any](s *Server, a huma.API, method, path, id, summary string, f fun
 
 func (s *Server) adminRoutes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", s.adminAPI())
+	mux.Handle("/", s.ownerOnly(s.adminAPI()))
 	return s.guard(mux)
 }
 

@@ -4,16 +4,22 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
-	"time"
 )
 
 // AdminSocket is the name of the admin socket in the state folder.
 const AdminSocket = "admin.sock"
 
+// maxSocketPath is what the shortest sockaddr_un of our systems holds (macOS, FreeBSD: 104 with the final zero).
+const maxSocketPath = 103
+
 // listenAdmin opens the socket for the folder's owner. The folder's lock is held, so a socket that is there is of a
 // process that ended.
 func listenAdmin(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("the path %s is too long for a socket; choose a state folder with a shorter name", path)
+	}
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("remove the old admin socket: %w", err)
 	}
@@ -26,32 +32,27 @@ func listenAdmin(path string) (net.Listener, error) {
 		l.Close()
 		return nil, fmt.Errorf("protect the admin socket: %w", err)
 	}
-	return ownerOnly{l}, nil
-}
-
-// ownerOnly drops connections of other users, whatever the socket's mode became.
-type ownerOnly struct{ net.Listener }
-
-func (l ownerOnly) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if fromOwner(c) {
-			return c, nil
-		}
-		// A sentence for the other side, so that it does not look like a fault.
-		c.SetDeadline(time.Now().Add(time.Second))
-		c.Write([]byte("HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n" +
-			`{"status":403,"message":"The admin socket is for the user that runs lanyard-mgmt only."}`))
-		c.Close()
-	}
+	return l, nil
 }
 
 type adminKey struct{}
 
-// adminContext marks the requests of the admin socket.
-func adminContext(ctx context.Context, _ net.Conn) context.Context {
+// adminContext marks the requests of the admin socket that come from its owner, as the kernel says, whatever the
+// socket's mode became.
+func adminContext(ctx context.Context, c net.Conn) context.Context {
+	if !fromOwner(c) {
+		return ctx
+	}
 	return context.WithValue(ctx, adminKey{}, actor{name: "socket", scopes: []string{ScopeAll}})
+}
+
+// ownerOnly refuses requests that adminContext did not mark.
+func (s *Server) ownerOnly(next http.Handler) http.Handler {
+	return s.handle(func(w http.ResponseWriter, r *http.Request) error {
+		if _, ok := actorOf(r.Context()); !ok {
+			return refuse(http.StatusForbidden, "The admin socket is for the user that runs lanyard-mgmt only.")
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
 }

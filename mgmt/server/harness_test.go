@@ -484,7 +484,6 @@ func refused(t *testing.T, err error, status int, part string) {
 	}
 }
 
-
 // clock is the real time and what was added to it.
 type clock struct{ ahead atomic.Int64 }
 
