@@ -89,7 +89,11 @@ func (d *demo) network(ctx context.Context) (err error) {
 	if d.laptop, err = d.mgmt.Enrol(ctx, client, lab.Joining{Tags: []string{"tag:laptop"}}); err != nil {
 		return err
 	}
+	if _, err := d.mgmt.Admin(ctx, "peer", "approve", server); err != nil {
+		return err
+	}
 	show("both machines joined with: lanyard up %s --setup-key-file FILE", d.mgmt.URL)
+	show("lanyard-mgmt peer approve %s: from now on its short name may be used", server)
 	return nil
 }
 
@@ -109,11 +113,7 @@ func (d *demo) signIn(ctx context.Context) error {
 	}
 	quote(out)
 	show("(%.1f s)", time.Since(start).Seconds())
-	name, err := d.laptop.SSHName(ctx, server)
-	if err != nil {
-		return err
-	}
-	d.target = d.as + "@" + name
+	d.target = d.as + "@" + server
 	return nil
 }
 

@@ -51,7 +51,7 @@ type Lab struct {
 	janitor  *exec.Cmd
 	tell     io.WriteCloser // lines to the janitor; its end makes the janitor clean up
 	machines map[string]*Machine
-	order    []string
+	wire     *Machine // the switch; it lives as long as this holds it
 
 	mu    sync.Mutex // guards procs
 	procs []*Process
@@ -94,7 +94,7 @@ func Open(ctx context.Context, o Options) (_ *Lab, err error) {
 				return nil, err
 			}
 		}
-		l.machines[name], l.order = m, append(l.order, name)
+		l.machines[name] = m
 	}
 	return l, nil
 }
@@ -131,6 +131,7 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 		}
 	}
 	sw, err := l.hold(ctx, holding{Name: "switch"})
+	l.wire = sw
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 			return err
 		}
 		m.Addr = address(i)
-		l.machines[name], l.order = m, append(l.order, name)
+		l.machines[name] = m
 		port := fmt.Sprintf("p%d", i)
 		script := [][]string{
 			{"ip", "link", "add", "name", port, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(m.pid)},
@@ -218,6 +219,9 @@ func (l *Lab) Close() error {
 	}
 	for _, m := range l.machines {
 		m.release()
+	}
+	if l.wire != nil {
+		l.wire.release()
 	}
 	if l.tell != nil {
 		l.tell.Close()
