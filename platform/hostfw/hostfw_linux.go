@@ -36,7 +36,8 @@ func ufwEnabled(path string) bool {
 	return false
 }
 
-// dropChain finds a chain on the input hook whose policy is drop. iptables-nft keeps its rules there too.
+// dropChain finds ufw's chains, or else a chain on the input hook whose policy is drop. iptables-nft keeps its rules there
+// too.
 func dropChain() string {
 	c, err := nftables.New()
 	if err != nil {
@@ -45,6 +46,11 @@ func dropChain() string {
 	chains, err := c.ListChains()
 	if err != nil {
 		return ""
+	}
+	for _, ch := range chains {
+		if ch.Name == "ufw-before-input" {
+			return "ufw"
+		}
 	}
 	for _, ch := range chains {
 		if ch.Hooknum == nil || *ch.Hooknum != *nftables.ChainHookInput || ch.Policy == nil || *ch.Policy != nftables.ChainPolicyDrop {

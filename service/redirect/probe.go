@@ -36,7 +36,7 @@ var ErrBlocked = errors.New("this machine's firewall does not let connections re
 // Repeats of the probe's SYN, and how long the last one waits. The kernel answers in microseconds.
 const (
 	probeTries = 3
-	probeWait  = 250 * time.Millisecond
+	probeWait  = 150 * time.Millisecond
 )
 
 // Probe asks whether the kernel's listener on own can be reached: it sends a SYN to overlay:22 from an address that no

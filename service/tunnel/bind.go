@@ -1,11 +1,13 @@
 package tunnel
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +20,8 @@ import (
 const (
 	portTries     = 100 // UDP ports tried, upwards from the wanted one
 	maxCandidates = 16  // of one peer: a handshake goes to each
+
+	repeatAfter = 300 * time.Millisecond // an initiation that is not answered; longer than most round trips
 )
 
 var errNoEndpoint = errors.New("no address of the peer is known yet")
@@ -26,9 +30,15 @@ var errNoEndpoint = errors.New("no address of the peer is known yet")
 // packet, and candidates that may. Handshake initiations (148 bytes, every two minutes or when the peer is silent) go to
 // the endpoint and to all candidates: the first way through wins without waiting for the 5-second retry, and a peer
 // that moved, or whose way broke, is found again. Everything else goes to the endpoint alone.
+//
+// Two initiations that cross each other would spoil one another: each side forgets its own when it takes the other's, and
+// both wait for 5 s. Two machines that learn of each other at the same moment do just that. So the initiation of the
+// greater public key wins: its side passes over the other's, once, and sends its own again, in case it was lost. And every
+// initiation that is not answered is sent a second time soon: it mends most of what remains, and a lost datagram.
 type bind struct {
 	conn.Bind
-	now func() time.Time
+	now  func() time.Time
+	self device.NoisePublicKey
 
 	mu      sync.RWMutex // guards targets
 	targets map[device.NoisePublicKey]*target
@@ -44,10 +54,12 @@ type target struct {
 	candidates []conn.Endpoint
 	initiation []byte // the last one sent, and when: new candidates get it too
 	sent       time.Time
+	passedOver [4]byte     // sender's index of the crossing initiation that was passed over
+	repeat     *time.Timer // sends initiation again
 }
 
-func newBind(inner conn.Bind, now func() time.Time) *bind {
-	return &bind{Bind: inner, now: now, targets: map[device.NoisePublicKey]*target{}}
+func newBind(inner conn.Bind, self device.NoisePublicKey, now func() time.Time) *bind {
+	return &bind{Bind: inner, self: self, now: now, targets: map[device.NoisePublicKey]*target{}}
 }
 
 // Open listens on port or the next one that is free.
@@ -58,11 +70,51 @@ func (b *bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	for range portTries {
 		fns, actual, err = b.Bind.Open(port)
 		if err == nil || port == 0 || port == 65535 || !portInUse(err) {
-			return fns, actual, err
+			break
 		}
 		port++
 	}
+	for i, receive := range fns {
+		fns[i] = func(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+			n, err := receive(bufs, sizes, eps)
+			for j := range n {
+				if m := bufs[j][:sizes[j]]; len(m) > 0 && m[0] <= device.MessageResponseType && b.hides(m, eps[j]) {
+					sizes[j] = 0 // WireGuard passes over it
+				}
+			}
+			return n, err
+		}
+	}
 	return fns, actual, err
+}
+
+// hides looks at handshake messages that come in, and says whether WireGuard should not see this one.
+func (b *bind) hides(msg []byte, from conn.Endpoint) bool {
+	switch {
+	case len(msg) == device.MessageResponseSize && msg[0] == device.MessageResponseType:
+		b.mu.RLock()
+		defer b.mu.RUnlock()
+		for _, t := range b.targets {
+			t.answered(msg[8:12]) // the receiver's index (whitepaper section 5.4.3)
+		}
+	case len(msg) == device.MessageInitiationSize && msg[0] == device.MessageInitiationType:
+		addr, err := netip.ParseAddrPort(from.DstToString())
+		if err != nil {
+			return false
+		}
+		b.mu.RLock()
+		defer b.mu.RUnlock()
+		for _, t := range b.targets {
+			if bytes.Compare(b.self[:], t.key[:]) < 0 {
+				continue
+			}
+			if own := t.crossed(addr, [4]byte(msg[4:8]), b.now()); own != nil {
+				_ = b.Bind.Send([][]byte{own}, from)
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // setCandidates replaces a peer's candidates.
@@ -107,7 +159,20 @@ func (b *bind) setCandidates(key device.NoisePublicKey, addrs []netip.AddrPort) 
 func (b *bind) remove(key device.NoisePublicKey) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.targets, key)
+	if t := b.targets[key]; t != nil {
+		t.forget()
+		delete(b.targets, key)
+	}
+}
+
+// Close closes the sockets and sends nothing more.
+func (b *bind) Close() error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, t := range b.targets {
+		t.forget()
+	}
+	return b.Bind.Close()
 }
 
 // ParseEndpoint reads an address, or "peer:" and a public key in hex for a peer's candidates.
@@ -132,16 +197,19 @@ func (b *bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	if t, ok := ep.(*target); ok {
 		if isInitiation(bufs) {
-			t.remember(bufs[0], b.now())
+			b.remember(t, bufs[0], nil)
 		}
 		return b.spray(t, bufs, "")
 	}
 	if !isInitiation(bufs) {
 		return b.Bind.Send(bufs, ep)
 	}
+	t := b.receiver(bufs[0])
+	if t != nil {
+		b.remember(t, bufs[0], ep)
+	}
 	err := b.Bind.Send(bufs, ep)
-	if t := b.receiver(bufs[0]); t != nil {
-		t.remember(bufs[0], b.now())
+	if t != nil {
 		if b.spray(t, bufs, ep.DstToString()) == nil {
 			err = nil
 		}
@@ -193,10 +261,61 @@ func (b *bind) receiver(msg []byte) *target {
 	return nil
 }
 
-func (t *target) remember(msg []byte, now time.Time) {
+// remember keeps an initiation that is being sent, and sends it again when it is not answered soon.
+func (b *bind) remember(t *target, msg []byte, ep conn.Endpoint) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.initiation, t.sent = append([]byte(nil), msg...), now
+	msg = bytes.Clone(msg)
+	t.initiation, t.sent = msg, b.now()
+	t.stopRepeat()
+	t.repeat = time.AfterFunc(repeatAfter, func() {
+		t.mu.Lock()
+		still := len(t.initiation) > 0 && &t.initiation[0] == &msg[0]
+		t.mu.Unlock()
+		if !still {
+			return
+		}
+		but := ""
+		if ep != nil {
+			but = ep.DstToString()
+			_ = b.Bind.Send([][]byte{msg}, ep)
+		}
+		_ = b.spray(t, [][]byte{msg}, but)
+	})
+}
+
+func (t *target) stopRepeat() {
+	if t.repeat != nil {
+		t.repeat.Stop()
+	}
+}
+
+func (t *target) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.initiation = nil
+	t.stopRepeat()
+}
+
+// answered forgets the initiation that this response is for.
+func (t *target) answered(index []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.initiation != nil && bytes.Equal(t.initiation[4:8], index) {
+		t.initiation = nil
+		t.stopRepeat()
+	}
+}
+
+// crossed gives the unanswered initiation to the peer that may be reached at addr, if there is one.
+func (t *target) crossed(addr netip.AddrPort, index [4]byte, now time.Time) []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.initiation == nil || now.Sub(t.sent) >= device.RekeyTimeout || !slices.Contains(t.addrs, addr) || t.passedOver == index {
+		return nil
+	}
+	t.passedOver = index
+	return t.initiation
 }
 
 // target is a conn.Endpoint until the peer answers.

@@ -7,13 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/crypto/curve25519"
 )
-
-// nudgeAfter is how long the peer with the smaller key waits for the other's first handshake: two that cross each other
-// would cost 5 s.
-const nudgeAfter = time.Second
 
 // SetPeers makes these the tunnel's peers. Peers that stay as they are notice nothing; a peer whose candidates changed
 // keeps its endpoint while that works. On an error nothing has changed.
@@ -35,8 +29,7 @@ func (t *Tunnel) SetPeers(peers []Peer) error {
 			t.bind.remove(old.PublicKey)
 		}
 	}
-	fresh := map[string]time.Time{}
-	self, _ := curve25519.X25519(t.cfg.PrivateKey[:], curve25519.Basepoint)
+	greet := map[bool][]string{} // UAPI, by whether to wait
 	for id, p := range next {
 		old, had := was[id]
 		had = had && old.PublicKey == p.PublicKey
@@ -56,10 +49,8 @@ func (t *Tunnel) SetPeers(peers []Peer) error {
 			}
 		}
 		if len(p.Endpoints) > 0 && (!had || len(old.Endpoints) == 0) {
-			fresh[id] = t.cfg.Now()
-			if t.cfg.Resume == nil && bytes.Compare(self, p.PublicKey[:]) < 0 {
-				fresh[id] = fresh[id].Add(nudgeAfter)
-			}
+			later := t.cfg.Resume == nil && bytes.Compare(t.bind.self[:], p.PublicKey[:]) < 0
+			greet[later] = append(greet[later], hexKey(p.PublicKey))
 		}
 	}
 	t.filter.SetPeers(byAddr)
@@ -70,12 +61,47 @@ func (t *Tunnel) SetPeers(peers []Peer) error {
 	}
 	t.mu.Lock()
 	t.peers = next
-	for id, at := range fresh {
-		t.nudges[id] = at
+	t.mu.Unlock()
+	t.greet(greet[false])
+	if len(greet[true]) > 0 && t.ctx.Err() == nil {
+		t.running.Go(func() {
+			select {
+			case <-time.After(greetLater):
+				t.greet(greet[true])
+			case <-t.ctx.Done():
+			}
+		})
+	}
+	return nil
+}
+
+// greetLater is how long the side with the smaller key waits: both learn of each other at about the same time, and
+// handshakes should not cross.
+const greetLater = time.Second
+
+// greet begins handshakes with peers that can be reached and were not yet. Without it, a peer whose other end was
+// restarted would send into a session that is gone, for 15 s, before it tried anew.
+func (t *Tunnel) greet(keys []string) {
+	if len(keys) == 0 {
+		return
+	}
+	shook := map[string]bool{}
+	for _, p := range t.Status().Peers {
+		shook[p.ID] = !p.LastHandshake.IsZero()
+	}
+	var uapi strings.Builder
+	t.mu.Lock()
+	for id, p := range t.peers {
+		if shook[id] || !slices.Contains(keys, hexKey(p.PublicKey)) {
+			continue
+		}
+		// Switching the keepalive on sends one, which needs a session; it is not wanted for longer.
+		for _, seconds := range []int{25, 0} {
+			fmt.Fprintf(&uapi, "public_key=%s\nupdate_only=true\npersistent_keepalive_interval=%d\n", hexKey(p.PublicKey), seconds)
+		}
 	}
 	t.mu.Unlock()
-	t.nudgeDue()
-	return nil
+	_ = t.wg.IpcSet(uapi.String())
 }
 
 // checkPeers refuses what would take another's place, and leaves out endpoints inside the overlay: the tunnel would
@@ -123,37 +149,4 @@ func (t *Tunnel) checkPeers(peers []Peer) (map[string]Peer, map[netip.Addr]strin
 func (t *Tunnel) inOverlay(a netip.Addr) bool {
 	return t.cfg.Overlay4.IsValid() && t.cfg.Overlay4.Contains(a) || t.cfg.Overlay6.IsValid() && t.cfg.Overlay6.Contains(a) ||
 		a == t.cfg.Addr4 || a == t.cfg.Addr6
-}
-
-// nudgeDue starts handshakes with new peers whose candidates are known. Without it, a peer whose other end was restarted
-// would send into a session that is gone, for 15 s, before it tried anew.
-func (t *Tunnel) nudgeDue() {
-	now := t.cfg.Now()
-	t.mu.Lock()
-	var due []Peer
-	for id, at := range t.nudges {
-		if now.Before(at) {
-			continue
-		}
-		delete(t.nudges, id)
-		if p, ok := t.peers[id]; ok {
-			due = append(due, p)
-		}
-	}
-	t.mu.Unlock()
-	if len(due) == 0 {
-		return
-	}
-	shook := map[string]bool{}
-	for _, s := range t.Status().Peers {
-		shook[s.ID] = !s.LastHandshake.IsZero()
-	}
-	for _, p := range due {
-		if shook[p.ID] {
-			continue
-		}
-		// Switching the keepalive on sends one, which needs a session; it is not wanted for longer.
-		_ = t.wg.IpcSet(fmt.Sprintf("public_key=%s\nupdate_only=true\npersistent_keepalive_interval=25\n", hexKey(p.PublicKey)))
-		_ = t.wg.IpcSet(fmt.Sprintf("public_key=%s\nupdate_only=true\npersistent_keepalive_interval=0\n", hexKey(p.PublicKey)))
-	}
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/curve25519"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
@@ -48,8 +49,7 @@ type Tunnel struct {
 
 	mu       sync.Mutex // guards all below
 	peers    map[string]Peer
-	nudges   map[string]time.Time // by peer: when to start a handshake if none has happened
-	aside    *netstack.Stack      // kernel mode: for flows that the host's firewall would drop
+	aside    *netstack.Stack // kernel mode: for flows that the host's firewall would drop
 	listener *listener
 	inherits []net.Listener // from a handover, not yet used by Listener
 	place    [2]redirect.Place
@@ -62,7 +62,7 @@ func Open(ctx context.Context, cfg Config) (*Tunnel, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	t := &Tunnel{cfg: cfg, unanswered: make(chan struct{}, 1), peers: map[string]Peer{}, nudges: map[string]time.Time{}}
+	t := &Tunnel{cfg: cfg, unanswered: make(chan struct{}, 1), peers: map[string]Peer{}}
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for _, a := range []netip.Addr{cfg.Addr4, cfg.Addr6} {
 		if a.IsValid() {
@@ -97,7 +97,12 @@ func (t *Tunnel) open() (err error) {
 			t.filter.Adopt(establishedOn(netip.AddrPortFrom(a, redirect.PortListen)))
 		}
 	}
-	t.bind = newBind(conn.NewDefaultBind(), t.cfg.Now)
+	self, err := curve25519.X25519(t.cfg.PrivateKey[:], curve25519.Basepoint)
+	if err != nil {
+		_ = t.native.Close()
+		return err
+	}
+	t.bind = newBind(conn.NewDefaultBind(), device.NoisePublicKey(self), t.cfg.Now)
 	t.dev = redirect.NewDevice(t.native, t.filter, !t.cfg.Userspace)
 	t.wg = device.NewDevice(t.dev, t.bind, logger(t.cfg.Log))
 	port := t.cfg.ListenPort
@@ -211,20 +216,16 @@ const (
 	probeEvery  = time.Minute
 )
 
-// maintain forgets old flows, starts handshakes that are due, and watches whether the host's firewall lets flows through.
+// maintain forgets old flows and watches whether the host's firewall lets flows through.
 func (t *Tunnel) maintain() {
 	expire := time.NewTicker(expireEvery)
 	defer expire.Stop()
 	probe := time.NewTicker(probeEvery)
 	defer probe.Stop()
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
 	for {
 		select {
 		case <-t.ctx.Done():
 			return
-		case <-second.C:
-			t.nudgeDue()
 		case <-expire.C:
 			t.filter.Expire()
 		case <-probe.C:
