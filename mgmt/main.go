@@ -40,7 +40,6 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use: "lanyard-mgmt", Short: "The management server of a Lanyard network", Version: release(),
 		SilenceUsage: true, SilenceErrors: true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&a.state, "state", "", "state `folder` (default /var/lib/lanyard-mgmt for root, else $XDG_STATE_HOME/lanyard-mgmt)")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 func (a *app) serveCommand() *cobra.Command {
 	var cfg server.Config
 	var verbose bool
+	var overlay string
 	c := &cobra.Command{
 		Use: "serve", Short: "Run the management server", Args: cobra.NoArgs,
 		Long: `Run the management server.
@@ -27,6 +29,13 @@ the join command that it prints carries the CA's hash.`,
 			if verbose {
 				level = slog.LevelDebug
 			}
+			if overlay != "" {
+				p, err := netip.ParsePrefix(overlay)
+				if err != nil {
+					return fmt.Errorf("--overlay4 %q is not a range like 100.64.0.0/16", overlay)
+				}
+				cfg.Overlay4 = p
+			}
 			cfg.State, cfg.Release = a.state, release()
 			cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 			return a.serve(cmd, cfg)
@@ -35,6 +44,7 @@ the join command that it prints carries the CA's hash.`,
 	c.Flags().StringVar(&cfg.HTTP, "http", "127.0.0.1:8080", "loopback `ADDRESS:PORT` for plain HTTP")
 	c.Flags().StringVar(&cfg.Listen, "listen", "", "`ADDRESS:PORT` for HTTPS with a CA of its own")
 	c.Flags().StringVar(&cfg.URL, "url", "", "`URL` under which peers and browsers reach the server")
+	c.Flags().StringVar(&overlay, "overlay4", "", "the network's IPv4 `range` (default 100.110.0.0/16); only before the first machine joins")
 	c.Flags().BoolVar(&verbose, "verbose", false, "log more")
 	return c
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"lanyard/mgmt/api"
@@ -40,12 +41,7 @@ func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr
 	c.observed[peerID] = addr
 	c.mu.Unlock()
 
-	// Its own map may be of before it was enrolled, or of before this process started.
-	if _, err := c.compile(ctx); err != nil {
-		c.Detach(conn)
-		return nil, err
-	}
-	m, err := c.Store.Map(ctx, peerID)
+	m, err := c.newest(ctx, peerID)
 	if err != nil {
 		c.Detach(conn)
 		return nil, err
@@ -65,6 +61,24 @@ func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr
 		c.Touch()
 	}
 	return conn, nil
+}
+
+// newest returns the stored map of a peer, after a compilation when there was none since it joined or since this
+// process started.
+func (c *Control) newest(ctx context.Context, peerID string) (store.StoredMap, error) {
+	c.mu.Lock()
+	compiled := c.compiled
+	c.mu.Unlock()
+	if compiled {
+		m, err := c.Store.Map(ctx, peerID)
+		if !errors.Is(err, store.ErrNotFound) {
+			return m, err
+		}
+	}
+	if _, err := c.compile(ctx); err != nil {
+		return store.StoredMap{}, err
+	}
+	return c.Store.Map(ctx, peerID)
 }
 
 // Detach forgets a connection that ended.

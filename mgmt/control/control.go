@@ -45,6 +45,7 @@ type Control struct {
 	mu       sync.Mutex            // guards what follows
 	conns    map[string]*Conn      // by peer id
 	observed map[string]netip.Addr // where each peer was last seen from
+	compiled bool                  // since this process started
 	pulse    chan struct{}         // closed and made anew at every acknowledgement and detachment
 
 	lazy   chan struct{}
@@ -219,6 +220,9 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 	for _, f := range send {
 		f()
 	}
+	c.mu.Lock()
+	c.compiled = true
+	c.mu.Unlock()
 	return changed, nil
 }
 

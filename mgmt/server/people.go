@@ -24,13 +24,14 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var peer *store.Peer
+	asker := clientAddr(r).String()
 	switch req.Purpose {
 	case api.PurposeLogin:
 		p, err := s.peerProof(r, body)
 		if err != nil {
 			return err
 		}
-		peer = &p
+		peer, asker = &p, p.ID
 	case api.PurposeEnroll:
 		if _, err := s.machineProof(r, body); err != nil {
 			return err
@@ -38,7 +39,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return refuse(http.StatusBadRequest, "The purpose of a login must be %q or %q.", api.PurposeLogin, api.PurposeEnroll)
 	}
-	if wait := s.pushes.wait(clientAddr(r).String(), s.now()); wait > 0 {
+	if wait := s.pushes.wait(asker, s.now()); wait > 0 {
 		return refuseCode(http.StatusTooManyRequests, reason.TooMany)
 	}
 	started, err := s.idp.Push(r.Context(), req, peer)

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -35,10 +36,12 @@ type Config struct {
 	// Listen is an address for HTTPS with the server's own CA.
 	Listen string
 	// URL is how peers and browsers reach the server; empty: made of the address.
-	URL     string
-	Release string
-	Log     *slog.Logger
-	Now     func() time.Time
+	URL string
+	// Overlay4 is the IPv4 range of the network; it can be chosen until the first machine joins. Zero: as it is.
+	Overlay4 netip.Prefix
+	Release  string
+	Log      *slog.Logger
+	Now      func() time.Time
 	// PasswordCost of bcrypt; 0: the provider's default.
 	PasswordCost int
 }
@@ -82,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, pushes: bucket{burst: 20, refill: 3 * time.Second}, auditMore: make(chan struct{})}
+	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, pushes: bucket{burst: 30, refill: 2 * time.Second}, auditMore: make(chan struct{})}
 	s.life, s.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -93,6 +96,9 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if s.settings, err = s.store.Settings(ctx); err != nil {
+		return nil, err
+	}
+	if err = s.chooseOverlay(ctx); err != nil {
 		return nil, err
 	}
 	if err = s.listen(); err != nil {
@@ -154,6 +160,26 @@ func (s *Server) listen() error {
 	}
 	s.admin, err = listenAdmin(filepath.Join(s.cfg.State, AdminSocket))
 	return err
+}
+
+// chooseOverlay changes the network's IPv4 range, as long as no machine has an address of it.
+func (s *Server) chooseOverlay(ctx context.Context) error {
+	want := s.cfg.Overlay4.Masked()
+	if !s.cfg.Overlay4.IsValid() || want == s.settings.Overlay4 {
+		return nil
+	}
+	if !want.Addr().Is4() || want.Bits() < 8 || want.Bits() > 24 {
+		return fmt.Errorf("the overlay range %s must be an IPv4 range between /8 and /24", want)
+	}
+	peers, err := s.store.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(peers) > 0 {
+		return fmt.Errorf("machines have addresses of %s already; the overlay range can be chosen only before the first one joins", s.settings.Overlay4)
+	}
+	s.settings.Overlay4 = want
+	return s.store.PutSettings(ctx, s.settings)
 }
 
 // moveIssuer keeps people who they are when the embedded provider's address changed.
