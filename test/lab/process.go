@@ -91,7 +91,10 @@ func (p *Process) Stop() error {
 // Kill ends the program at once, as a power cut would.
 func (p *Process) Kill() {
 	p.stopped.Store(true)
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	// The program alone: nsenter, its parent, ends after it and not before, so that Kill returns when it is gone.
+	if pid := p.PID(); pid > 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	<-p.done
 }
 
