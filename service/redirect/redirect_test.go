@@ -356,3 +356,22 @@ func BenchmarkPacket(b *testing.B) {
 		}
 	})
 }
+
+func TestEveryChecksumStaysRight(t *testing.T) {
+	for n := range uint32(1 << 16) { // every value that the sum can have, both of its carries among them
+		p := segment(peer4, own4, 22, 22, n, flagACK)
+		setPort(p, 20, 22, PortListen)
+		setPort(p, 20, 20, uint16(n)|1)
+		if !sound(p) {
+			t.Fatalf("sequence number %d: the checksum is wrong", n)
+		}
+	}
+}
+
+func TestOwnAddressIsNoSourceEvenAsAPeers(t *testing.T) {
+	f, _ := newFilter(t)
+	f.SetPeers(map[netip.Addr]string{own4: "p"})
+	if f.Inbound(tcp(own4, own4, 1, 22, flagSYN)) != Drop {
+		t.Error("a packet from this machine's own address passed")
+	}
+}
