@@ -88,6 +88,7 @@ func TestWhatIsNoLongerAllowedEnds(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			w := w.on(t)
 			w.login("ann")
 			s := w.open("ann")
 			c.change()

@@ -117,6 +117,7 @@ func TestSessionCrossesTheTunnelOnly(t *testing.T) {
 		}
 	})
 	t.Run("SSH_CONNECTION shows overlay addresses", func(t *testing.T) {
+		w := w.on(t)
 		r := w.ssh("ann", "echo $SSH_CONNECTION")
 		f := strings.Fields(r.out)
 		if r.code != 0 || len(f) != 4 || f[0] != clientAddr || f[2] != serverAddr || f[3] != "22" {
@@ -153,6 +154,7 @@ func TestSessionCrossesTheTunnelOnly(t *testing.T) {
 		}
 	})
 	t.Run("without the client's daemon there is no way", func(t *testing.T) {
+		w := w.on(t)
 		if err := client.Daemon.Stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -171,6 +173,7 @@ func TestSessionCrossesTheTunnelOnly(t *testing.T) {
 		}
 	})
 	t.Run("after a reboot with the management server dead", func(t *testing.T) {
+		w := w.on(t)
 		w.mgmt.Process.Kill()
 		for _, p := range []*lab.Peer{server, client} {
 			p.Daemon.Kill()
@@ -236,6 +239,7 @@ END`, port)},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			w := w.on(t)
 			ctx := within(t, time.Minute)
 			// From the start: no case stands on what the one before left.
 			if err := errors.Join(server.Daemon.Stop(), server.StartDaemon(ctx), server.Serves(ctx)); err != nil {

@@ -117,6 +117,13 @@ func open(t *testing.T, rootless bool) *world {
 	return w
 }
 
+// on is the same world for a subtest.
+func (w *world) on(t *testing.T) *world {
+	sub := *w
+	sub.t = t
+	return &sub
+}
+
 // login signs somebody in on their machine.
 func (w *world) login(person string) {
 	w.t.Helper()
@@ -201,8 +208,13 @@ func (w *world) open(person string) *live {
 	if _, err := s.Match(within(w.t, 20*time.Second), sessionOpen); err != nil {
 		w.t.Fatal(err)
 	}
-	if n := s.processes(); n < 5 {
-		w.t.Fatalf("the session of %s has %d processes with its marker, want 5", person, n)
+	if err := lab.Until(within(w.t, 10*time.Second), "the session's processes", func() error {
+		if n := s.processes(); n < 5 {
+			return fmt.Errorf("%d of 5 are there", n)
+		}
+		return nil
+	}); err != nil {
+		w.t.Fatal(err)
 	}
 	return s
 }
