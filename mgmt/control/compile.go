@@ -211,9 +211,14 @@ func sign(m *api.Map, key ed25519.PrivateKey) (*api.SignedMap, error) {
 	return &api.SignedMap{Map: b, Sig: ed25519.Sign(key, api.MapMessage(b))}, nil
 }
 
-// MapUser is a stored person as a map shows them.
+// MapUser is a stored person as a map shows them. That somebody is blocked stands for the end of their logins too,
+// so that a machine refuses them for the better reason.
 func MapUser(u store.User, groups []api.GroupRef) api.MapUser {
-	return api.MapUser{
+	m := api.MapUser{
 		UserRef: u.UserRef, Email: u.Email, Name: u.Name, Blocked: u.Blocked, Groups: groups, NotBefore: u.NotBefore,
 	}
+	if u.Blocked {
+		m.NotBefore = time.Time{}
+	}
+	return m
 }

@@ -123,18 +123,18 @@ func (q *Query) person() (reason.Code, string) {
 	if s.Ref.Issuer == "" || s.Ref.Subject == "" {
 		return reason.TokenMissing, "Nobody is signed in."
 	}
+	u, ok := q.Users[s.Ref]
+	if ok && u.Blocked { // the reason before all others: a block ends the logins too
+		return reason.Blocked, "The person is blocked."
+	}
 	if q.RevokedKeys[s.Thumbprint] && s.Thumbprint != "" {
 		return reason.Revoked, "This login was ended."
 	}
 	if !s.LoginExpires.IsZero() && !q.Now.Before(s.LoginExpires) {
 		return reason.LoginExpired, "This login's lifetime has ended."
 	}
-	u, ok := q.Users[s.Ref]
 	if !ok {
 		return reason.OK, ""
-	}
-	if u.Blocked {
-		return reason.Blocked, "The person is blocked."
 	}
 	if s.BoundAt.Before(u.NotBefore) {
 		return reason.Revoked, "All logins of the person before " + u.NotBefore.UTC().Format(time.RFC3339) + " were ended."

@@ -46,9 +46,10 @@ func (s *Queries) RevokeLogins(ctx context.Context, userID string) error {
 }
 
 // RevokedKeys lists the thumbprints of logins that were ended and whose bound token, begun after since, could
-// otherwise still stand.
+// otherwise still stand. Those of blocked people are left out: a machine refuses them for the better reason.
 func (s *Queries) RevokedKeys(ctx context.Context, since time.Time) ([]string, error) {
-	rows, err := s.q.QueryContext(ctx, `SELECT thumbprint FROM logins WHERE revoked > 0 AND started > ? ORDER BY thumbprint`, ms(since))
+	rows, err := s.q.QueryContext(ctx, `SELECT thumbprint FROM logins JOIN users ON users.id = user_id
+		WHERE revoked > 0 AND started > ? AND blocked = 0 ORDER BY thumbprint`, ms(since))
 	return collect(rows, err, func(r interface{ Scan(...any) error }) (t string, err error) { return t, r.Scan(&t) })
 }
 
