@@ -261,6 +261,7 @@ func (d *demo) block(ctx context.Context) error {
 	if lab.ExitCode(err) != 255 {
 		return fmt.Errorf("a blocked person's ssh should exit with 255, not %d", lab.ExitCode(err))
 	}
+	show("(Exit status 255. No policy connects the two machines any more, so %s has forgotten %s.)", client, server)
 	return nil
 }
 
