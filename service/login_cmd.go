@@ -66,7 +66,11 @@ func loginCommand() *cobra.Command {
 			}
 		}
 		writeMe(c.OutOrStdout(), me)
-		writeNext(c.OutOrStdout(), cfg.Paths, me)
+		st, err := d.Status(c.Context())
+		if err != nil {
+			return err
+		}
+		writeNext(c.OutOrStdout(), cfg.Paths, st, me)
 		for _, w := range sshconfig.Weakened(cfg.Paths) {
 			cfg.Say("Warning: " + w.String())
 		}
@@ -184,7 +188,8 @@ func writeMe(w io.Writer, me *api.Me) {
 	fmt.Fprintf(w, "You are %s.\n", safe(name))
 }
 
-func writeNext(w io.Writer, p paths.Paths, me *api.Me) {
+// writeNext says what to type now.
+func writeNext(w io.Writer, p paths.Paths, st *ipc.Status, me *api.Me) {
 	if len(me.Machines) == 0 {
 		fmt.Fprintln(w, "No policy gives you a machine yet; ask your administrator.")
 		return
@@ -193,7 +198,25 @@ func writeNext(w io.Writer, p paths.Paths, me *api.Me) {
 	if !plainSSH(p) {
 		how = "lanyard ssh"
 	}
-	fmt.Fprintf(w, "Next: %s %s\n", how, safe(me.Machines[0].Name))
+	if name, ok := firstMachine(st, me); ok {
+		fmt.Fprintf(w, "Next: %s %s\n", how, name)
+	}
+}
+
+// firstMachine is a machine that the person may reach and that ssh on this one knows, by the name ssh knows it by.
+func firstMachine(st *ipc.Status, me *api.Me) (string, bool) {
+	for _, r := range me.Machines {
+		for _, p := range st.Peers {
+			if p.ID != r.Peer || !p.ServesSSH || api.CheckName(p.Name) != nil {
+				continue
+			}
+			if p.ShortName {
+				return p.Name, true
+			}
+			return p.Name + ".lanyard.internal", true
+		}
+	}
+	return "", false
 }
 
 // plainSSH reports whether ssh reads our configuration by itself.

@@ -143,7 +143,7 @@ func network(_ context.Context, v *visit) []Finding {
 		return []Finding{{Name: name, Finding: "The network map is too old; this machine admits nobody.",
 			Next: "make the management server reachable", Code: reason.MapStale}}
 	}
-	return good(name, "This machine is %s and knows %d others.", v.machine.Name, len(v.status.Peers))
+	return good(name, "This machine is %s; machines it knows: %d.", v.machine.Name, len(v.status.Peers))
 }
 
 func management(ctx context.Context, v *visit) []Finding {
@@ -325,7 +325,7 @@ func serving(_ context.Context, v *visit) []Finding {
 		return []Finding{{Name: name, Finding: "SSH is switched on here, but no policy lets anyone in.",
 			Next: "an administrator adds a policy", Code: reason.NoRule, Warning: true}}
 	case s.Mode == "netstack" && s.Detail != "":
-		return good(name, "Sessions end in the in-process network stack: %s", s.Detail)
+		return good(name, "Sessions end in the in-process network stack: %s.", s.Detail)
 	}
 	return good(name, "It serves sessions through the tunnel (%s).", s.Mode)
 }

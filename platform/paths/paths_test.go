@@ -1,0 +1,85 @@
+package paths
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestMovedInstallationStaysInItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("HOME", filepath.Join(dir, "home"))
+	t.Setenv("LANYARD_STATE_DIR", filepath.Join(dir, "state"))
+	t.Setenv("LANYARD_RUN_DIR", filepath.Join(dir, "run"))
+	for _, p := range []Paths{System("default"), User("default"), For("default"), Find("default")} {
+		for _, place := range []string{p.State, p.StateFile, p.MapFile, p.Spool, p.KnownHosts, p.DropIn, p.Run, p.Login, p.SSHDir} {
+			if !strings.HasPrefix(place, dir) {
+				t.Errorf("%s is outside", place)
+			}
+		}
+	}
+	if a, b := User("a"), User("b"); a.State == b.State || a.Socket == b.Socket || a.DropIn == b.DropIn || a.Login == b.Login {
+		t.Error("two profiles share a place")
+	}
+}
+
+func TestWriteFileReplacesOnlyOwnRegularFiles(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "f")
+	for _, s := range []string{"one", "two"} {
+		if err := WriteFile(name, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := ReadFile(name); err != nil || string(b) != "two" {
+		t.Errorf("%q %v", b, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".lanyard-*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := WriteFile(dir, nil, 0o600); err == nil {
+		t.Error("replaced a folder")
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	link := filepath.Join(dir, "link")
+	os.Symlink(name, link)
+	if err := WriteFile(link, []byte("x"), 0o600); err == nil {
+		t.Error("replaced a link")
+	}
+	if _, err := ReadFile(link); err == nil {
+		t.Error("read a link")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a file away")
+	}
+	os.Chown(name, 65534, 65534)
+	if err := WriteFile(name, []byte("x"), 0o600); err == nil {
+		t.Error("replaced another user's file")
+	}
+}
+
+func TestPrivateDirRefusesWhatOthersCanWrite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	if err := PrivateDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	if fi, _ := os.Stat(dir); fi.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v", fi.Mode())
+	}
+	link := dir + "-link"
+	os.Symlink(dir, link)
+	if err := PrivateDir(link); err != nil {
+		t.Errorf("a link of one's own: %v", err)
+	}
+	os.Chmod(dir, 0o720)
+	if err := PrivateDir(dir); err == nil {
+		t.Error("a folder that a group may write")
+	}
+}
