@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -219,13 +220,13 @@ func firstMachine(st *ipc.Status, me *api.Me) (string, bool) {
 	return "", false
 }
 
-// plainSSH reports whether ssh reads our configuration by itself.
+// plainSSH reports whether ssh reads our configuration by itself: the machine's drop-in, or by the person's Include.
 func plainSSH(p paths.Paths) bool {
-	if p.System {
+	if p.System && !p.Moved {
 		_, err := os.Stat(p.DropIn)
-		return err == nil && p.SSHDirConfig == "~/.ssh"
+		return err == nil
 	}
-	own, err := os.ReadFile(p.SSHDir + "/config")
+	own, err := os.ReadFile(filepath.Join(p.SSHDir, "config"))
 	return err == nil && sshconfig.Included(p, own)
 }
 

@@ -20,6 +20,8 @@ type Paths struct {
 	Profile string
 	// System: these are the machine's places (root, Administrator), not one user's.
 	System bool
+	// Moved: LANYARD_STATE_DIR is set.
+	Moved bool
 
 	State      string // folder of the service's state, 0700 (0755 for the machine's, whose known_hosts all may read)
 	StateFile  string // machine key, WireGuard key, host key, server: 0600
@@ -95,6 +97,7 @@ func layout(profile string, system bool, state, run string) Paths {
 	home := Home()
 	p.SSHDir = filepath.Join(home, ".ssh")
 	if moved {
+		p.Moved = true
 		p.DropIn = filepath.Join(p.State, "ssh_config")
 		p.Login = filepath.Join(p.State, "login")
 		p.SSHDirConfig = p.SSHDir

@@ -1,0 +1,60 @@
+package doctor
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/mgmt/api/reason"
+	"lanyard/service/ipc"
+)
+
+func TestWrongClockIsNamed(t *testing.T) {
+	for offset, want := range map[time.Duration]string{
+		0: "", 30 * time.Second: "", 10 * time.Minute: "behind", -10 * time.Minute: "ahead of",
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Date", time.Now().Add(offset).UTC().Format(http.TimeFormat))
+			w.Write([]byte(`{"version":1}`))
+		}))
+		v := &visit{machine: &ipc.Machine{Server: srv.URL}}
+		if f := management(t.Context(), v); !f[0].OK {
+			t.Errorf("%v", f)
+		}
+		f := clock(t.Context(), v)[0]
+		if f.OK != (want == "") || !strings.Contains(f.Finding, want) || !f.OK && (f.Code != reason.ClockSkew || f.Next == "") {
+			t.Errorf("%s: %+v", offset, f)
+		}
+		srv.Close()
+	}
+}
+
+func TestSilentServerIsNamedAndTheClockLeftOut(t *testing.T) {
+	srv := httptest.NewServer(http.NotFoundHandler())
+	srv.Close()
+	v := &visit{machine: &ipc.Machine{Server: srv.URL}}
+	f := management(t.Context(), v)[0]
+	if f.OK || f.Code != reason.Unreachable || f.Next == "" {
+		t.Errorf("%+v", f)
+	}
+	if c := clock(t.Context(), v); c != nil {
+		t.Errorf("guessed: %+v", c)
+	}
+}
+
+func TestWarningsAreNoReasonToFail(t *testing.T) {
+	fs := []Finding{{Name: "a", OK: true, Finding: "Good."}, {Name: "b", Warning: true, Finding: "Odd.", Next: "look"}}
+	if Bad(fs) {
+		t.Error("failed")
+	}
+	var b bytes.Buffer
+	Write(&b, append(fs, Finding{Name: "c", Finding: "Wrong.", Code: reason.MapStale}))
+	for _, want := range []string{"ok       a: Good.\n", "warning  b: Odd.\n         -> look\n", "PROBLEM  c: Wrong. [map-stale]\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, b.String())
+		}
+	}
+}
