@@ -48,8 +48,12 @@ func (s *Scope) started(pid int) {
 	s.pidsMu.Unlock()
 }
 
-func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, _ *waiter) (*os.Process, error) {
-	return os.StartProcess(path, argv, attr)
+func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) (*os.Process, error) {
+	p, err := os.StartProcess(path, argv, attr)
+	if err == nil {
+		w.open(p.Pid)
+	}
+	return p, err
 }
 
 // Kill kills every process of the scope.
@@ -127,9 +131,3 @@ func members(mark string, known map[int]bool) []int {
 	}
 	return found
 }
-
-// waiter blocks in wait4.
-type waiter struct{}
-
-func (w *waiter) ready() bool { return true }
-func (w *waiter) release()    {}
