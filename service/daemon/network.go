@@ -184,6 +184,7 @@ func (n *network) setTunnel(m *api.Map, st machine.State) error {
 			return err
 		}
 		n.tun, n.addrs = tun, addrs
+		n.selfChanged() // its endpoints
 	}
 	serve := st.AllowSSH && len(m.Rules) > 0
 	n.tun.SetAdmit(serve, m.Admit)

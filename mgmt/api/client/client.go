@@ -30,7 +30,6 @@ import (
 // Client talks to one management server.
 type Client struct {
 	base *url.URL // scheme and host only
-	pin  []byte   // SHA-256 of the DER of the server's CA certificate; nil: the system's roots
 	http *http.Client
 	now  func() time.Time
 }
@@ -62,10 +61,14 @@ func New(baseURL string) (*Client, error) {
 		return nil, err
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = tlsConfig(pin)
+	t.TLSClientConfig = tlsConfig(pin, base.Hostname())
 	t.ResponseHeaderTimeout = 20 * time.Second
 	t.MaxIdleConnsPerHost = 2
-	return &Client{base: base, pin: pin, http: &http.Client{Transport: t}, now: time.Now}, nil
+	return &Client{base: base, now: time.Now, http: &http.Client{
+		Transport: t,
+		// A proof is for one URL; the server has no reason to send anyone elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 // Parse splits a server address into its URL and its pin (nil without one).
@@ -99,8 +102,8 @@ func loopback(host string) bool {
 }
 
 // tlsConfig checks the server against the pin, where there is one: the chain that the server sends must hold a CA
-// certificate with that hash, and the server's own must verify against it. nil: the system's roots.
-func tlsConfig(pin []byte) *tls.Config {
+// certificate with that hash, and the server's own must verify against it, for host. nil: the system's roots.
+func tlsConfig(pin []byte, host string) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if pin == nil {
 		return c
@@ -125,7 +128,8 @@ func tlsConfig(pin []byte) *tls.Config {
 				"either its CA was made anew (ask for a new join command) or somebody is in between")
 		}
 		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{
-			DNSName: s.ServerName, Roots: roots, Intermediates: between,
+			DNSName: host, // not s.ServerName, which is empty for an address
+			Roots:   roots, Intermediates: between,
 		})
 		return err
 	}
