@@ -192,6 +192,9 @@ func (c *conn) end(code reason.Code) bool {
 	c.mu.Unlock()
 	c.s.cfg.Log.Info("ended a session", "session", c.id, "peer", c.source.Name, "reason", code)
 	c.s.run(func() {
+		for _, s := range sessions {
+			s.Ending() // before a process dies of it
+		}
 		var wg sync.WaitGroup
 		if scope != nil {
 			wg.Go(func() {

@@ -43,8 +43,18 @@ func TestMain(m *testing.M) {
 			os.Exit(exit)
 		}
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "lanyard-helper")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	helperDir = dir
+	exit := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(exit)
 }
+
+var helperDir string
 
 const (
 	issuerURL = "https://id.example"
@@ -175,14 +185,10 @@ var helperOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "lanyard-helper")
-	if err != nil {
+	if err := os.Chmod(helperDir, 0o755); err != nil {
 		return "", err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", err
-	}
-	p := filepath.Join(dir, "helper")
+	p := filepath.Join(helperDir, "helper")
 	return p, os.WriteFile(p, b, 0o755)
 })
 

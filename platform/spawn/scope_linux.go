@@ -156,6 +156,7 @@ func (s *Scope) Kill() {
 	s.group.Do(func() { s.fd = -1 }) // no process was ever started
 	if s.dir != "" {
 		_ = os.WriteFile(filepath.Join(s.dir, "cgroup.kill"), []byte("1"), 0)
+		s.drain()
 	}
 	s.pidsMu.Lock()
 	pids := slices.Clone(s.pids)
@@ -175,6 +176,16 @@ func (s *Scope) Kill() {
 			_ = syscall.Kill(p, syscall.SIGKILL)
 		}
 		if len(found) == 0 {
+			return
+		}
+	}
+}
+
+// drain waits a moment for the control group to be empty. Looking through /proc costs far more, and is then done
+// once, for those who were moved out of the group (su and sudo with PAM do that).
+func (s *Scope) drain() {
+	for end := time.Now().Add(killTime / 4); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if b, err := os.ReadFile(filepath.Join(s.dir, "cgroup.procs")); err != nil || len(b) == 0 {
 			return
 		}
 	}

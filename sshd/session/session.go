@@ -229,11 +229,17 @@ func (s *Session) fail(line string) {
 // tellTime is how long a client may take to read the reason; a stopped one never does.
 const tellTime = 300 * time.Millisecond
 
-// End shows line, the reason why the session ends, on the person's stderr. No exit status is sent after it.
-func (s *Session) End(line string) {
+// Ending says that the session is about to be ended: when its program dies, no exit status is sent and the channel
+// stays open for the reason.
+func (s *Session) Ending() {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
+}
+
+// End shows line, the reason why the session ends, on the person's stderr.
+func (s *Session) End(line string) {
+	s.Ending()
 	s.tell(line, tellTime)
 }
 
