@@ -10,6 +10,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 GO ?= go
+# What is shipped is built without cgo, and tests see the same programs; -trimpath in both lets them share a cache.
+export CGO_ENABLED := 0
+export GOFLAGS := $(GOFLAGS) -trimpath
 BIN := .build/bin
 # The programs, and the programs of the tests.
 MAINS := lanyard=./service lanyard-mgmt=./mgmt $(if $(wildcard tray/*.go),lanyard-tray=./tray) $(if $(wildcard installer/*.go),lanyard-pack=./installer)
@@ -50,7 +53,7 @@ check-tools:
 
 build: check-go
 	@mkdir -p $(BIN)
-	@for m in $(MAINS) $(TOOLS); do $(GO) build -trimpath -o $(BIN)/$${m%%=*} $${m#*=}; done
+	@for m in $(MAINS) $(TOOLS); do $(GO) build -ldflags='-s -w' -o $(BIN)/$${m%%=*} $${m#*=}; done
 
 # All unit and component tests, then the end-to-end tests on the built programs. TEST_JSON=FILE writes go test -json.
 test: build check-tools
@@ -61,7 +64,7 @@ test: build check-tools
 	else $(GO) test -timeout 10m $(TESTFLAGS) ./...; fi
 
 test-race: check-go check-tools
-	@$(GO) test -race -timeout 10m $(TESTFLAGS) $(UNIT)
+	@CGO_ENABLED=1 $(GO) test -race -timeout 10m $(TESTFLAGS) $(UNIT)
 
 test-e2e: build check-tools
 	@$(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./test/e2e ./test/lab

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -341,11 +340,11 @@ type SetupRequest struct {
 	Password string `json:"password"`
 }
 
-var nameRE = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
-
 // CheckName refuses a machine name that could not stand in an ssh_config or a DNS zone.
 func CheckName(s string) error {
-	if !nameRE.MatchString(s) || strings.HasPrefix(s, "-") || strings.HasSuffix(s, "-") {
+	fits := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' }
+	if s == "" || len(s) > 63 || strings.HasPrefix(s, "-") || strings.HasSuffix(s, "-") ||
+		strings.ContainsFunc(s, func(r rune) bool { return !fits(r) }) {
 		return fmt.Errorf("the name %q must be 1 to 63 characters of a-z, 0-9 and '-', not beginning or ending with '-'", s)
 	}
 	return nil

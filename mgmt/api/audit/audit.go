@@ -30,7 +30,7 @@ const (
 // Event is one line of the audit log. Times are UTC. Foreign text (commands, names from the wire) is stored
 // as it came and must be escaped where it is shown.
 type Event struct {
-	ID     string    `json:"id"` // 26 characters, time-ordered, unique across the network
+	ID     string    `json:"id"` // 26 characters, unique across the network; begins with the time
 	Time   time.Time `json:"time"`
 	Type   Type      `json:"type"`
 	Peer   string    `json:"peer,omitempty"`   // id of the peer that recorded it
