@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -168,8 +167,8 @@ func serviceStatus(c *cobra.Command, _ []string) error {
 	switch {
 	case errors.Is(err, service.ErrNotInstalled):
 		fmt.Fprintln(w, "The system does not run the service: it is not installed ('lanyard service install').")
-	case err != nil && !errors.Is(err, fs.ErrPermission):
-		fmt.Fprintf(w, "The system's view of the service is unknown: %v\n", err)
+	case err != nil:
+		fmt.Fprintln(w, "The system cannot tell whether it runs the service.")
 	case st == service.StatusRunning:
 		fmt.Fprintln(w, "The system runs the service.")
 	case st == service.StatusStopped:

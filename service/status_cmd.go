@@ -107,7 +107,7 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	switch {
 	case st.SSH.Serving:
 		line("SSH: this machine admits whom its policies allow%s.", detail(st.SSH))
-	case st.SSH.Allowed:
+	case st.SSH.Allowed && st.Self != nil:
 		line("SSH: switched on; no policy lets anyone in yet.")
 	case st.Self != nil:
 		line("SSH: this machine admits nobody ('lanyard up --allow-ssh' switches it on).")
@@ -192,9 +192,9 @@ func detail(s ipc.SSH) string {
 		return ""
 	}
 	if s.Detail == "" {
-		return " (" + s.Mode + ")"
+		return "; connections end in " + s.Mode
 	}
-	return " (" + s.Mode + ": " + strings.TrimSuffix(safe(s.Detail), ".") + ")"
+	return "; connections end in " + s.Mode + ": " + strings.TrimSuffix(safe(s.Detail), ".")
 }
 
 func heard(t, now time.Time) string {

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/service/ipc"
+)
+
+func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
+	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.Local)
+	self := &ipc.Peer{ID: "pself", Name: "laptop"}
+	web := ipc.Peer{ID: "pweb", Name: "web-1", ShortName: true, ServesSSH: true, LoginAs: "deploy"}
+	signedIn := signIn{SignedIn: true, User: "ann@example.com", Until: now.Add(time.Hour)}
+	cases := []struct {
+		name string
+		st   ipc.Status
+		me   signIn
+		want []string
+	}{
+		{"new", ipc.Status{State: ipc.StateNew}, signIn{}, []string{"Not part of a network.", "Next: lanyard up URL"}},
+		{"down", ipc.Status{State: ipc.StateDown, Server: "https://x#sha256=aa"}, signIn{}, []string{"network at https://x)", "Next: lanyard up\n"}},
+		{"not signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signIn{}, []string{"Nobody is signed in", "Next: lanyard login"}},
+		{"signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signedIn, []string{"as ann@example.com until 13:00", "Next: ssh web-1\n"}},
+		{
+			"userspace", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}, Tunnel: ipc.Tunnel{Mode: "userspace"}},
+			signedIn,
+			[]string{"Next: lanyard ssh web-1"},
+		},
+		{
+			"offline", ipc.Status{State: ipc.StateOffline, Self: self, Map: &ipc.Map{HeardAt: now.Add(-time.Hour)}, Problems: []string{"It does not answer."}},
+			signIn{},
+			[]string{"without word from the management server since 11:00", "Problem: It does not answer."},
+		},
+		{
+			"who is here", ipc.Status{State: ipc.StateConnected, Self: self, Sessions: []ipc.Session{{ID: "s1", User: "eve\x1b[2J", LocalUser: "deploy", Source: "bos-laptop", Since: now}}},
+			signIn{},
+			[]string{`eve\x1b[2J`, "bos-laptop", "s1"},
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			var b strings.Builder
+			if err := writeStatus(&b, &c.st, c.me, now); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(b.String(), w) {
+					t.Errorf("%q is not in:\n%s", w, b.String())
+				}
+			}
+			if strings.Contains(b.String(), "\x1b") {
+				t.Error("a control character went through")
+			}
+		})
+	}
+}
+
+func TestSetupKeyComesByFileInputOrEnvironmentOnly(t *testing.T) {
+	t.Setenv(setupKeyEnv, " lk_env.pin ")
+	if k, err := setupKey("", strings.NewReader("")); err != nil || k != "lk_env.pin" {
+		t.Errorf("from the environment: %q, %v", k, err)
+	}
+	if k, err := setupKey("-", strings.NewReader("lk_in.pin\n")); err != nil || k != "lk_in.pin" {
+		t.Errorf("from standard input: %q, %v", k, err)
+	}
+	for _, bad := range []string{"", "\n", "two words\n"} {
+		if k, err := setupKey("-", strings.NewReader(bad)); err == nil {
+			t.Errorf("%q was taken as the key %q", bad, k)
+		}
+	}
+	if _, err := setupKey("/nonexistent", nil); err == nil {
+		t.Error("a file that is not there was taken")
+	}
+	if f := upCommand().Flags().Lookup("setup-key"); f != nil {
+		t.Error("a setup key can be given on the command line")
+	}
+}
