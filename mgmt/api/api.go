@@ -131,6 +131,9 @@ type Peer struct {
 	// TokenAge is the shortest max_token_age of the rules by which the map's peer reaches this machine, when one is
 	// below the default of an hour: ssh refreshes the sign-in in time.
 	TokenAge Seconds `json:"token_age,omitempty"`
+	// MachineAccounts are the local accounts on the map's peer that a rule of this machine names: they may be let in
+	// there without anybody's sign-in, by a certificate of the map's peer (sshd/token, machine certificates).
+	MachineAccounts []string `json:"machine_accounts,omitempty"`
 }
 
 // SignedKey is an SSH host key with the machine key's signature over HostKeyMessage.

@@ -49,7 +49,9 @@ func TestEventIDsSortByTime(t *testing.T) {
 		ids = append(ids, NewEventID(start.Add(time.Duration(i)*time.Millisecond)))
 	}
 	// base32's alphabet here puts letters before digits, so order is by value, not by byte.
-	value := func(s string) string { return strings.Map(func(r rune) rune { return rune('A' + strings.IndexRune("abcdefghijklmnopqrstuvwxyz234567", r)) }, s) }
+	value := func(s string) string {
+		return strings.Map(func(r rune) rune { return rune('A' + strings.IndexRune("abcdefghijklmnopqrstuvwxyz234567", r)) }, s)
+	}
 	if !slices.IsSortedFunc(ids, func(a, b string) int { return strings.Compare(value(a), value(b)) }) {
 		t.Error("ids are out of order")
 	}

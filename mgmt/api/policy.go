@@ -88,3 +88,10 @@ type MachineRef struct {
 	Peer    string `json:"peer"`
 	Account string `json:"account"`
 }
+
+// MachineSubject begins the name of a machine's account where a person's could stand: in the audit log, in what a
+// session is told, and in questions to explain.
+const MachineSubject = "machine:"
+
+// MachineUser is that name: "machine:runner/ansible". Machine is the peer's name, for people.
+func MachineUser(machine, account string) string { return MachineSubject + machine + "/" + account }
