@@ -10,9 +10,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 GO ?= go
-# What is shipped is built without cgo, and tests see the same programs; -trimpath in both lets them share a cache.
+# What is shipped is built without cgo, and so are the tests: they share a cache.
 export CGO_ENABLED := 0
-export GOFLAGS := $(GOFLAGS) -trimpath
 BIN := .build/bin
 # The programs, and the programs of the tests.
 MAINS := lanyard=./service lanyard-mgmt=./mgmt $(if $(wildcard tray/*.go),lanyard-tray=./tray) $(if $(wildcard installer/*.go),lanyard-pack=./installer)
