@@ -193,3 +193,22 @@ func LoginAs(rules []api.Rule) string {
 	}
 	return only
 }
+
+// MachineAccounts lists the local accounts on the peer whom rules, those of one server peer, let in without a person,
+// in the order of the alphabet. Rules with conditions that no machine meets do not count; deny rules do at the
+// decision only.
+func MachineAccounts(rules []api.Rule, peer string) []string {
+	var names []string
+	for _, r := range rules {
+		if r.Deny || r.OwnerOnly || r.OwnDevice || len(r.ACR)+len(r.AMR) > 0 {
+			continue
+		}
+		for _, m := range r.Machines {
+			if m.Peer == peer {
+				names = appendNew(names, m.Account)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -330,3 +330,18 @@ func TestForwardDestinations(t *testing.T) {
 		t.Error("an unresolved name forwards")
 	}
 }
+
+func TestMachineAccountsAreThoseThatMachinesCanUse(t *testing.T) {
+	at := func(peer, account string) api.MachineRef { return api.MachineRef{Peer: peer, Account: account} }
+	rules := []api.Rule{
+		{Machines: []api.MachineRef{at("p1", "ci"), at("p2", "elsewhere")}},
+		{Machines: []api.MachineRef{at("p1", "ansible"), at("p1", "ci")}},
+		{Machines: []api.MachineRef{at("p1", "denied")}, Deny: true},
+		{Machines: []api.MachineRef{at("p1", "own")}, Conditions: api.Conditions{OwnDevice: true}},
+		{Machines: []api.MachineRef{at("p1", "strong")}, Conditions: api.Conditions{AMR: []string{"mfa"}}},
+		{Everyone: true},
+	}
+	if got := MachineAccounts(rules, "p1"); !slices.Equal(got, []string{"ansible", "ci"}) {
+		t.Errorf("%q", got)
+	}
+}

@@ -24,6 +24,8 @@ const (
 	Signature      Code = "signature"       // no published key of the issuer verifies it
 	KeyMismatch    Code = "key-mismatch"    // the token was not made for this SSH key
 	Revoked        Code = "revoked"         // logged out, or "sign out this machine"
+	MachineExpired Code = "machine-expired" // a machine's certificate lives five minutes
+	OtherMachine   Code = "other-machine"   // a machine's certificate, not signed by the machine that it comes from
 
 	// The decision (shown after possession is proven).
 	Blocked     Code = "blocked"       // the person was blocked
@@ -61,12 +63,14 @@ var sentences = map[Code]string{
 	TokenMalformed: "The sign-in could not be read; run 'lanyard login' and try again.",
 	TokenExpired:   "Your sign-in is too old for this machine; run 'lanyard login'.",
 	LoginExpired:   "Your daily sign-in has ended; run 'lanyard login'.",
-	ClockSkew:      "The clocks of this machine and the identity provider differ too much; set the clock and try again.",
+	ClockSkew:      "The clocks of the machines or of the identity provider differ too much; set them and try again.",
 	Issuer:         "Your identity provider is not trusted by this machine; ask your administrator.",
 	Audience:       "The sign-in was made for another program; run 'lanyard login'.",
 	Signature:      "The sign-in could not be verified; run 'lanyard login' and try again.",
 	KeyMismatch:    "The sign-in belongs to another key; run 'lanyard login'.",
 	Revoked:        "This sign-in was ended; run 'lanyard login'.",
+	MachineExpired: "The certificate of the machine that you come from has expired; try again, and if this stays, set the clocks of both machines.",
+	OtherMachine:   "The certificate was not made by the machine that you come from; run ssh on the machine that made it.",
 	Blocked:        "Your access was blocked; ask your administrator.",
 	NoRule:         "No policy gives you access to this machine; ask your administrator.",
 	LocalUser:      "Your access does not include this account; 'lanyard explain' shows which accounts you may use.",
