@@ -91,7 +91,7 @@ func TestBlockEndsLoginAndReachesPeers(t *testing.T) {
 		t.Errorf("refresh of a blocked person: %+v", r)
 	}
 	_, err = n.api.Me(t.Context(), ann.Login)
-	refused(t, err, http.StatusUnauthorized, "revoked")
+	refused(t, err, http.StatusForbidden, "blocked")
 	s, err := laptop.push(api.PurposeLogin)
 	if err != nil {
 		t.Fatal(err)

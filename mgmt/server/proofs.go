@@ -13,6 +13,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/proof"
 	"lanyard/mgmt/api/reason"
+	"lanyard/mgmt/control"
 	"lanyard/mgmt/policy"
 	"lanyard/mgmt/store"
 	"lanyard/sshd/token"
@@ -159,9 +160,7 @@ func (s *Server) trust(ctx context.Context) (*token.Trust, error) {
 	}
 	m := &api.Map{Issuers: issuers, RevokedKeys: revoked}
 	for _, u := range users {
-		if !u.NotBefore.IsZero() {
-			m.Users = append(m.Users, api.MapUser{UserRef: u.UserRef, NotBefore: u.NotBefore})
-		}
+		m.Users = append(m.Users, control.MapUser(u, nil))
 	}
 	return token.TrustFromMap(m)
 }

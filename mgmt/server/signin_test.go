@@ -30,8 +30,12 @@ func TestOnlyAPushedSignInStarts(t *testing.T) {
 		for _, method := range []string{"GET", "POST"} {
 			req, _ := http.NewRequest(method, n.at(path), strings.NewReader(q))
 			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			res, err := http.DefaultClient.Do(req) // follows redirects to the cleaned path
-			if page := read(t, res, err); page.status < 400 || page.status >= 500 {
+			res, err := newBrowser(t).Do(req)
+			page := read(t, res, err)
+			if page.status == http.StatusTemporaryRedirect { // to the cleaned path
+				page = n.get(newBrowser(t), page.to)
+			}
+			if page.status < 400 || page.status >= 500 {
 				t.Errorf("%s %s: %d", method, path, page.status)
 			}
 		}
@@ -79,8 +83,53 @@ func TestSignInLinkIsGoodOnceAndInOneBrowser(t *testing.T) {
 	if got := n.get(newBrowser(t), form.to); got.status != http.StatusForbidden {
 		t.Errorf("the form in another browser: %d", got.status)
 	}
+	other := newBrowser(t)
+	for _, c := range s.browser.Jar.Cookies(mustURL(t, n.at(form.to))) {
+		c.Value, c.Path = "guessed", "/"
+		other.Jar.SetCookies(mustURL(t, n.at(form.to)), []*http.Cookie{c})
+	}
+	if got := n.get(other, form.to); got.status != http.StatusForbidden {
+		t.Errorf("the form with another cookie: %d", got.status)
+	}
 	if got := n.get(s.browser, form.to); got.status != http.StatusOK || got.fields["password"] == nil {
 		t.Errorf("the form: %d %s", got.status, got.text)
+	}
+}
+
+func mustURL(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// A block counts at every step of a sign-in that is under way.
+func TestBlockStopsASignInUnderWay(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	m := n.enrolled("laptop", false)
+	s, err := m.push(api.PurposeLogin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := n.code(s, "ann@example.org", password).Get("code")
+	between, err := m.push(api.PurposeLogin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := n.form(between)
+	page.fields.Set("login", "ann@example.org")
+	page.fields.Set("password", password)
+	page = n.post(between.browser, page.action, page.fields)
+	n.admin("POST", "/api/admin/users/ann@example.org/block", nil, nil)
+	if got := n.exchange(s, code); code == "" || got.ID != "" || got.Error != "invalid_grant" {
+		t.Errorf("the code of a blocked person: %+v", got)
+	}
+	page = n.get(between.browser, page.to)
+	if back := mustURL(t, page.to).Query(); back.Get("code") != "" || back.Get("error") != "access_denied" || back.Get("state") != between.start.State {
+		t.Errorf("after the password: %d to %s", page.status, page.to)
 	}
 }
 
