@@ -1,9 +1,11 @@
 package sshd
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -21,13 +23,15 @@ import (
 // always that of the key which succeeded.
 type (
 	identityKey struct{}
+	machineKey  struct{}
 	grantKey    struct{}
 )
 
 // grant is who came in, and as what.
 type grant struct {
 	subject policy.Subject
-	user    string // for people
+	user    string // for people; a machine's account as api.MachineUser names it
+	vouched []byte // machine key that the source peer's word was checked with; nil for a person
 	account accounts.Account
 	rule    string          // that let the session begin
 	decided policy.Decision // the latest; guarded by conn.mu
@@ -53,6 +57,9 @@ func (c *conn) checkKey(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions
 		return nil, c.refusal(reason.Errorf(reason.MapStale, "there is no map yet"))
 	}
 	cert, ok := key.(*ssh.Certificate)
+	if ok && token.IsMachine(cert) {
+		return c.checkMachine(st, cert)
+	}
 	if !ok || cert.Extensions[token.ExtIDToken] == "" {
 		return nil, c.refusal(reason.Errorf(reason.TokenMissing, "a key of type %s", key.Type()))
 	}
@@ -63,14 +70,52 @@ func (c *conn) checkKey(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions
 	return &ssh.Permissions{ExtraData: map[any]any{identityKey{}: id}}, nil
 }
 
-// decideKey comes after the client has proven that it has the key.
-func (c *conn) decideKey(meta ssh.ConnMetadata, _ ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-	id := p.ExtraData[identityKey{}].(*token.Identity)
-	g := &grant{user: firstOf(id.Email, id.Name, id.Subject), subject: policy.Subject{
+// checkMachine looks at the word of a machine about one of its accounts. It counts from a connection of that machine
+// only, by the key that the map in force has for it.
+func (c *conn) checkMachine(st *State, cert *ssh.Certificate) (*ssh.Permissions, error) {
+	source, ok := c.s.factsOf(st.Map).peers[c.source.ID]
+	if !ok {
+		return nil, c.refusal(reason.Errorf(reason.OtherMachine, "%s is not in the map any more", c.source.ID))
+	}
+	m, err := st.Trust.VerifyMachine(cert, source, c.s.cfg.Now())
+	if err != nil {
+		return nil, c.refusal(err)
+	}
+	return &ssh.Permissions{ExtraData: map[any]any{machineKey{}: &vouched{m, source}}}, nil
+}
+
+// vouched is an account and the machine that vouched for it, as the map showed it then.
+type vouched struct {
+	*token.Machine
+	by api.Peer
+}
+
+func (v *vouched) grant() *grant {
+	return &grant{user: api.MachineUser(v.by.Name, v.Account), vouched: v.by.MachineKey, subject: policy.Subject{
+		Machine: &api.MachineRef{Peer: v.Peer, Account: v.Account},
+	}}
+}
+
+func personGrant(id *token.Identity) *grant {
+	user := firstOf(id.Email, id.Name, id.Subject)
+	if strings.HasPrefix(user, api.MachineSubject) { // a provider cannot name people as machines
+		user = "user:" + user
+	}
+	return &grant{user: user, subject: policy.Subject{
 		Ref: id.User(), Email: id.Email, EmailVerified: id.EmailVerified, EmailDomainOK: id.EmailDomainOK,
 		Groups: id.GroupRefs(), AMR: id.AMR, ACR: id.ACR, AuthTime: id.AuthTime, TokenTime: id.IssuedAt,
 		BoundAt: id.BoundAt, LoginExpires: id.LoginExpires, Thumbprint: id.Thumbprint,
 	}}
+}
+
+// decideKey comes after the client has proven that it has the key.
+func (c *conn) decideKey(meta ssh.ConnMetadata, _ ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+	var g *grant
+	if v, ok := p.ExtraData[machineKey{}].(*vouched); ok {
+		g = v.grant()
+	} else {
+		g = personGrant(p.ExtraData[identityKey{}].(*token.Identity))
+	}
 	if err := c.decideLogin(meta.User(), g); err != nil {
 		c.refuse(meta.User(), g, err)
 		return nil, c.refusal(err)
@@ -81,7 +126,7 @@ func (c *conn) decideKey(meta ssh.ConnMetadata, _ ssh.PublicKey, p *ssh.Permissi
 // decideMachine lets a machine in without a certificate (RFC 4252 §5.2, "none"), where a rule has any_process. A
 // client asks for "none" to learn the other methods, so a refusal says nothing and is no event.
 func (c *conn) decideMachine(meta ssh.ConnMetadata) (*ssh.Permissions, error) {
-	g := &grant{user: c.source.Name, subject: policy.Subject{
+	g := &grant{user: api.MachineUser(c.source.Name, "*"), subject: policy.Subject{
 		Machine: &api.MachineRef{Peer: c.source.ID}, AnyProcess: true,
 	}}
 	if err := c.decideLogin(meta.User(), g); err != nil {
@@ -168,6 +213,9 @@ func (c *conn) decide(g *grant, live bool) policy.Decision {
 	source, known := f.peers[c.source.ID]
 	if !known {
 		source = c.source
+	}
+	if g.vouched != nil && !bytes.Equal(g.vouched, source.MachineKey) { // another machine has its place now
+		return policy.Decision{Code: reason.OtherMachine}
 	}
 	if !live {
 		g.mapped = known

@@ -147,7 +147,7 @@ func (c *conn) review() reason.Code {
 		return reason.OK
 	}
 	switch d.Code {
-	case reason.NoRule, reason.LocalUser, reason.Privileged, reason.OwnDevice, reason.MFA:
+	case reason.NoRule, reason.LocalUser, reason.Privileged, reason.OwnDevice, reason.MFA, reason.OtherMachine:
 		return reason.PolicyGone // the person had access a moment ago
 	}
 	return d.Code
