@@ -31,7 +31,7 @@ func (d *Daemon) calls() ipc.Calls {
 			return ipc.Access{Operator: st.Operator, Connect: st.Connect}
 		},
 		Status: func(ipc.Who) *ipc.Status { return d.status() }, Changed: d.watch, Machine: d.facts,
-		Login: d.login, Explain: d.explain, Connect: d.connect,
+		Login: d.login, Certificate: d.certificate, Explain: d.explain, Connect: d.connect,
 		Up: d.up, Down: d.down, Enroll: d.enroll, End: d.end,
 	}
 }

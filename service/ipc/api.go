@@ -16,16 +16,18 @@ import (
 
 // Routes.
 const (
-	RouteStatus  = "/v1/status"            // GET: Status. Everyone
-	RouteEvents  = "/v1/events"            // GET: a stream of Status, one JSON value per line. Everyone
-	RouteMachine = "/v1/machine"           // GET: Machine. Everyone
-	RouteLogin   = "/v1/login"             // POST api.LoginStart without Account: api.LoginStarted. Everyone, for themselves
-	RouteExplain = "/v1/explain"           // POST api.ExplainRequest: api.ExplainReply, this machine's rules only. Everyone
-	RouteConnect = "/v1/connect"           // POST ?host=NAME&port=22: 101, then raw bytes. Connect
-	RouteUp      = "/v1/up"                // POST UpRequest: a stream of Progress. Change
-	RouteDown    = "/v1/down"              // POST: Status. Change
-	RouteEnroll  = "/v1/enroll"            // POST EnrollByPerson: api.EnrollReply. Change
-	RouteEnd     = "/v1/sessions/{id}/end" // POST. Change, or the account that the session runs as
+	RouteStatus  = "/v1/status"  // GET: Status. Everyone
+	RouteEvents  = "/v1/events"  // GET: a stream of Status, one JSON value per line. Everyone
+	RouteMachine = "/v1/machine" // GET: Machine. Everyone
+	RouteLogin   = "/v1/login"   // POST api.LoginStart without Account: api.LoginStarted. Everyone, for themselves
+	// RouteCertificate is POST MachineCertificateRequest: MachineCertificate. Everyone, for themselves
+	RouteCertificate = "/v1/machine-certificate"
+	RouteExplain     = "/v1/explain"           // POST api.ExplainRequest: api.ExplainReply, this machine's rules only. Everyone
+	RouteConnect     = "/v1/connect"           // POST ?host=NAME&port=22: 101, then raw bytes. Connect
+	RouteUp          = "/v1/up"                // POST UpRequest: a stream of Progress. Change
+	RouteDown        = "/v1/down"              // POST: Status. Change
+	RouteEnroll      = "/v1/enroll"            // POST EnrollByPerson: api.EnrollReply. Change
+	RouteEnd         = "/v1/sessions/{id}/end" // POST. Change, or the account that the session runs as
 )
 
 // Class is what a caller may do; each class includes those before it.
@@ -188,4 +190,17 @@ type EnrollByPerson struct {
 	Body          []byte `json:"body"`
 	Authorization string `json:"authorization"` // "DPoP <id token>"
 	Proof         string `json:"proof"`         // value of api.HeaderProof
+}
+
+// MachineCertificateRequest asks for a certificate by which the caller's account is let in where a policy names it and
+// this machine (sshd/token, machine certificates). Who asks is what the kernel says.
+type MachineCertificateRequest struct {
+	Key []byte `json:"key"` // ed25519 public key in SSH wire form
+}
+
+// MachineCertificate is the answer.
+type MachineCertificate struct {
+	Certificate []byte      `json:"certificate"` // SSH wire form
+	Account     string      `json:"account"`     // whom it is for
+	Life        api.Seconds `json:"life"`        // from now
 }

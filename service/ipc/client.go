@@ -56,6 +56,11 @@ func (c *Client) Login(ctx context.Context, start api.LoginStart) (*api.LoginSta
 	return call[api.LoginStarted](ctx, c, http.MethodPost, RouteLogin, start)
 }
 
+// Certificate asks for a machine certificate for the caller's account and key (SSH wire form).
+func (c *Client) Certificate(ctx context.Context, key []byte) (*MachineCertificate, error) {
+	return call[MachineCertificate](ctx, c, http.MethodPost, RouteCertificate, MachineCertificateRequest{Key: key})
+}
+
 // Explain asks what this machine's rules say.
 func (c *Client) Explain(ctx context.Context, r api.ExplainRequest) (*api.ExplainReply, error) {
 	return call[api.ExplainReply](ctx, c, http.MethodPost, RouteExplain, r)

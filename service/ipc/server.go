@@ -25,11 +25,13 @@ type Calls struct {
 	Changed func() <-chan struct{}
 	Machine func() *Machine
 	Login   func(context.Context, api.LoginStart) (*api.LoginStarted, error) // Account is filled in
-	Explain func(context.Context, Who, api.ExplainRequest) (*api.ExplainReply, error)
-	Connect func(ctx context.Context, host string, port uint16) (net.Conn, error)
-	Up      func(ctx context.Context, r UpRequest, say func(string)) (needLogin bool, err error)
-	Down    func(context.Context) error
-	Enroll  func(context.Context, EnrollByPerson) (*api.EnrollReply, error)
+	// Certificate makes a machine certificate for the caller.
+	Certificate func(Who, MachineCertificateRequest) (*MachineCertificate, error)
+	Explain     func(context.Context, Who, api.ExplainRequest) (*api.ExplainReply, error)
+	Connect     func(ctx context.Context, host string, port uint16) (net.Conn, error)
+	Up          func(ctx context.Context, r UpRequest, say func(string)) (needLogin bool, err error)
+	Down        func(context.Context) error
+	Enroll      func(context.Context, EnrollByPerson) (*api.EnrollReply, error)
 	// End ends a session; the caller may change things, or is the account that the session runs as.
 	End func(Who, string) error
 }
@@ -93,6 +95,13 @@ func (s *Server) routes() http.Handler {
 		}
 		in.Account = c.Name
 		return reply(w)(s.calls.Login(r.Context(), *in))
+	}))
+	mux.HandleFunc("POST "+RouteCertificate, s.allow(ClassStatus, func(w http.ResponseWriter, r *http.Request, c Who) error {
+		in, err := parse[MachineCertificateRequest](r.Body)
+		if err != nil {
+			return err
+		}
+		return reply(w)(s.calls.Certificate(c, *in))
 	}))
 	mux.HandleFunc("POST "+RouteExplain, s.allow(ClassStatus, func(w http.ResponseWriter, r *http.Request, c Who) error {
 		in, err := parse[api.ExplainRequest](r.Body)
