@@ -76,6 +76,8 @@ func tryAll(path string) (r tried) {
 	note("machine", err)
 	_, err = c.Login(ctx, api.LoginStart{Account: "root", Purpose: api.PurposeLogin})
 	note("login", err)
+	_, err = c.Certificate(ctx, nil)
+	note("certificate", err)
 	conn, err := c.Connect(ctx, "echo", 22)
 	if err == nil {
 		conn.Close()
@@ -124,9 +126,9 @@ func TestEachAccountGetsItsClassAndNoMore(t *testing.T) {
 	f, path := serve(t, true)
 	os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755)
 	const no = http.StatusForbidden
-	look := map[string]int{"status": 0, "machine": 0, "login": 0, "connect": no, "up": no, "down": no, "enroll": no, "end": no}
-	connect := map[string]int{"status": 0, "machine": 0, "login": 0, "connect": 0, "up": no, "down": no, "enroll": no, "end": no}
-	change := map[string]int{"status": 0, "machine": 0, "login": 0, "connect": 0, "up": 0, "down": 0, "enroll": 0, "end": 0}
+	look := map[string]int{"status": 0, "machine": 0, "login": 0, "certificate": 0, "connect": no, "up": no, "down": no, "enroll": no, "end": no}
+	connect := map[string]int{"status": 0, "machine": 0, "login": 0, "certificate": 0, "connect": 0, "up": no, "down": no, "enroll": no, "end": no}
+	change := map[string]int{"status": 0, "machine": 0, "login": 0, "certificate": 0, "connect": 0, "up": 0, "down": 0, "enroll": 0, "end": 0}
 	cases := []struct {
 		name   string
 		access Access
@@ -144,7 +146,7 @@ func TestEachAccountGetsItsClassAndNoMore(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			f.mu.Lock()
-			f.access, f.account = c.access, ""
+			f.access, f.account, f.certified = c.access, "", Account{}
 			f.mu.Unlock()
 			out, err := as(t, c.uid, "IPC_CALLER="+path).Output()
 			if err != nil {
@@ -166,6 +168,9 @@ func TestEachAccountGetsItsClassAndNoMore(t *testing.T) {
 			defer f.mu.Unlock()
 			if want := accountOf(c.uid); f.account != want {
 				t.Errorf("a login was started in the name of %q, want %q", f.account, want)
+			}
+			if want := (Account{Name: accountOf(c.uid), ID: fmt.Sprint(c.uid)}); f.certified != want {
+				t.Errorf("a machine certificate was asked for by %+v, want %+v", f.certified, want)
 			}
 		})
 	}

@@ -23,11 +23,12 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 
 // fake is a daemon that does nothing but count.
 type fake struct {
-	mu      sync.Mutex
-	access  Access
-	ups     int
-	account string
-	changed chan struct{}
+	mu        sync.Mutex
+	access    Access
+	ups       int
+	account   string
+	changed   chan struct{}
+	certified Account // who asked for a machine certificate
 }
 
 func (f *fake) calls() Calls {
@@ -45,6 +46,12 @@ func (f *fake) calls() Calls {
 			defer f.mu.Unlock()
 			f.account = s.Account
 			return &api.LoginStarted{ShortCode: "AB12"}, nil
+		},
+		Certificate: func(w Who, _ MachineCertificateRequest) (*MachineCertificate, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.certified = w.Account
+			return &MachineCertificate{Account: w.Name}, nil
 		},
 		Explain: func(_ context.Context, _ Who, r api.ExplainRequest) (*api.ExplainReply, error) {
 			return nil, reason.Errorf(reason.NoRule, "secret detail")
