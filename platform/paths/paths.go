@@ -137,6 +137,18 @@ func (p Paths) Identity(peer string) (key, cert, fresh string) {
 // IdentityName is the file name of the login's private key.
 func IdentityName(profile, peer string) string { return "lanyard-" + profile + "-" + peer }
 
+// MachineIdentity returns the files of this user's machine certificate, like Identity. The dot keeps their names apart
+// from those of every profile's login.
+func (p Paths) MachineIdentity(peer string) (key, cert, fresh string) {
+	key = filepath.Join(p.SSHDir, MachineIdentityName(p.Profile, peer))
+	return key, key + "-cert.pub", key + ".fresh"
+}
+
+// MachineIdentityName is the file name of the private key of this user's machine certificate.
+func MachineIdentityName(profile, peer string) string {
+	return "lanyard-machine." + profile + "-" + peer
+}
+
 // Privileged reports whether this process may change the machine: root, or an elevated administrator.
 func Privileged() bool { return privileged() }
 

@@ -1,6 +1,6 @@
 // Package early answers the helper of ssh's Match exec before the rest of the program is initialised.
 //
-// `lanyard openssh prepare` runs with every ssh command, and nearly always finds a fresh sign-in and is done. To get
+// `lanyard openssh prepare` runs with every ssh command, and nearly always finds a fresh sign-in, or machine certificate, and is done. To get
 // to main, though, the program first initialises all the packages it is made of, which costs several times the CPU of
 // the work itself. Go initialises packages in the order of their import paths, each as soon as those that it imports
 // are ready (language specification, "Program initialization"): this package imports so little that its turn comes
@@ -23,12 +23,12 @@ func init() {
 }
 
 // good looks at $HOME only: whoever has another home than that goes the longer way, which knows the user database.
-// args are PROFILE PEER [SECONDS].
+// args are PROFILE PEER [SECONDS [ACCOUNTS]].
 func good(args []string) bool {
 	var maxAge time.Duration
 	if len(args) > 2 {
 		sec, err := strconv.Atoi(args[2])
-		if err != nil || sec <= 0 {
+		if err != nil || sec < 0 {
 			return false
 		}
 		maxAge = time.Duration(sec) * time.Second
@@ -37,8 +37,16 @@ func good(args []string) bool {
 	if home == "" || !plain(args[0]) || !plain(args[1]) {
 		return false
 	}
+	now := time.Now()
 	line, err := fresh.Read(home + "/.ssh/lanyard-" + args[0] + "-" + args[1] + ".fresh")
-	return err == nil && line.Good(time.Now(), maxAge)
+	if err == nil && now.Before(line.Ends) {
+		return line.Good(now, maxAge) // somebody is signed in: their certificate counts
+	}
+	if len(args) != 4 {
+		return false
+	}
+	line, err = fresh.Read(home + "/.ssh/lanyard-machine." + args[0] + "-" + args[1] + ".fresh")
+	return err == nil && line.Good(now, 0) && line.For(args[3])
 }
 
 // plain keeps a name from leading elsewhere.

@@ -55,3 +55,39 @@ func TestGoodOnlyForAFreshLineOfThisHome(t *testing.T) {
 		}
 	}
 }
+
+func TestMachineCertificateIsGoodForItsAccountWhileNobodyIsSignedIn(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	os.Mkdir(filepath.Join(home, ".ssh"), 0o700)
+	now := time.Now().Unix()
+	line := func(after, ends int64, account string) string {
+		return "v1 " + strconv.FormatInt(now+after, 10) + " " + strconv.FormatInt(now+ends, 10) + " " + strconv.FormatInt(now, 10) + account + "\n"
+	}
+	for _, tc := range []struct {
+		name, machine, login string
+		args                 []string
+		want                 bool
+	}{
+		{"fresh", line(60, 120, " ansible"), "", []string{"0", "builder,ansible"}, true},
+		{"a target that takes no machines", line(60, 120, " ansible"), "", []string{"0"}, false},
+		{"a target that names others", line(60, 120, " ansible"), "", []string{"0", "builder,ansibl,ansiblex"}, false},
+		{"no account in the line", line(60, 120, ""), "", []string{"0", "ansible"}, false},
+		{"due", line(-1, 120, " ansible"), "", []string{"0", "ansible"}, false},
+		{"a younger token is for people", line(60, 120, " ansible"), "", []string{"1", "ansible"}, true},
+		{"a person's sign-in is due", line(60, 120, " ansible"), line(-1, 120, ""), []string{"0", "ansible"}, false},
+		{"a person's sign-in has ended", line(60, 120, " ansible"), line(-60, -1, ""), []string{"0", "ansible"}, true},
+		{"a person's sign-in is good", line(-1, -1, " ansible"), line(60, 120, ""), []string{"0", "ansible"}, true},
+	} {
+		for name, content := range map[string]string{"lanyard-machine.default-p1": tc.machine, "lanyard-default-p1": tc.login} {
+			file := filepath.Join(home, ".ssh", name+".fresh")
+			os.Remove(file)
+			if content != "" {
+				os.WriteFile(file, []byte(content), 0o600)
+			}
+		}
+		if got := good(append([]string{"default", "p1"}, tc.args...)); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+}

@@ -11,7 +11,8 @@
 //
 // Where the person's own configuration sends the name elsewhere, the address differs and nothing of ours applies.
 // What is the same for all machines follows once, for a list of their addresses: the login's certificate and strict
-// host key checking against the managed file. A last block runs the helper that keeps the certificate fresh. It is
+// host key checking against the managed file. Machines that let accounts of this machine in without a sign-in have
+// the account's machine certificate as a second one. A last block runs the helper that keeps the certificate fresh. It is
 // alone, because strict checking must hold whatever the helper says: were it part of the block, a helper that fails
 // would leave an address of ours to ssh's defaults, which ask the person to trust any host key and then a password.
 // Other hosts match none of the lists, and start no process.
@@ -101,12 +102,18 @@ func Render(in Input) (*Files, error) {
 	for _, list := range addressLists(peers, func(api.Peer) bool { return true }) {
 		fmt.Fprintf(&b, "Match host %s\n%s", list, common)
 	}
-	for _, age := range tokenAges(peers) {
+	if err := out.machineSettings(&b, in, peers); err != nil {
+		return nil, err
+	}
+	for _, w := range wants(peers) {
 		exec := fmt.Sprintf("%s openssh prepare %s %s", program, in.Paths.Profile, m.Self.ID)
-		if age > 0 {
-			exec += fmt.Sprintf(" %d", age)
+		if w.age > 0 || w.accounts != "" {
+			exec += fmt.Sprintf(" %d", w.age)
 		}
-		for _, list := range addressLists(peers, func(p api.Peer) bool { return p.TokenAge == age }) {
+		if w.accounts != "" {
+			exec += " " + w.accounts
+		}
+		for _, list := range addressLists(peers, func(p api.Peer) bool { return wantOf(p) == w }) {
 			fmt.Fprintf(&b, "Match host %s exec \"%s\"\n", list, exec)
 		}
 	}
@@ -252,17 +259,6 @@ func addressLists(peers []api.Peer, want func(api.Peer) bool) []string {
 		lists = append(lists, string(line))
 	}
 	return lists
-}
-
-func tokenAges(peers []api.Peer) []api.Seconds {
-	var ages []api.Seconds
-	for _, p := range peers {
-		if !slices.Contains(ages, p.TokenAge) {
-			ages = append(ages, p.TokenAge)
-		}
-	}
-	slices.Sort(ages)
-	return ages
 }
 
 // Lookup finds a machine of the map by its name, its name in the zone, its id or its overlay address.

@@ -225,6 +225,32 @@ func TestYoungerTokensAreAskedForWhereAMachineWantsThem(t *testing.T) {
 	}
 }
 
+func TestMachineCertificateIsOfferedSecondAndOnlyWhereItIsTaken(t *testing.T) {
+	web, db := peer(t, 1, "web-1"), peer(t, 2, "db-1")
+	web.MachineAccounts = []string{"ansible", "a b", "$(id)", "builder"}
+	h := newHome(t, network(t, web, db))
+	key, cert, _ := h.in.Paths.Identity("pself0000000000a")
+	mkey, mcert, _ := h.in.Paths.MachineIdentity("pself0000000000a")
+	got := h.config("web-1")
+	if got["identityfile"] != key+" "+mkey || got["certificatefile"] != cert+" "+mcert {
+		t.Errorf("identityfile %q certificatefile %q", got["identityfile"], got["certificatefile"])
+	}
+	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a 0 ansible,builder" {
+		t.Errorf("calls %q", c)
+	}
+	got = h.config("db-1")
+	if got["identityfile"] != key || got["certificatefile"] != cert {
+		t.Errorf("identityfile %q certificatefile %q", got["identityfile"], got["certificatefile"])
+	}
+	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a" {
+		t.Errorf("calls %q", c)
+	}
+	f, err := Render(h.in)
+	if err != nil || len(f.LeftOut) != 1 || !strings.Contains(f.LeftOut[0], `["a b" "$(id)"]`) {
+		t.Errorf("left out: %q, %v", f.LeftOut, err)
+	}
+}
+
 func TestOnlyVouchedHostKeysAreWritten(t *testing.T) {
 	_, evil, _ := ed25519.GenerateKey(rand.Reader)
 	web := peer(t, 1, "web-1")
@@ -359,10 +385,10 @@ func TestAThousandMachinesCostOthersLittle(t *testing.T) {
 }
 
 func FuzzRender(f *testing.F) {
-	f.Add("web-1", "p1", "deploy", "lanyard.internal")
-	f.Add("x\nHost *", "p1\n", "a b", "x\ny")
-	f.Fuzz(func(t *testing.T, name, id, login, zone string) {
-		m := network(t, api.Peer{ID: id, Name: name, ShortName: true, ServesSSH: true, LoginAs: login,
+	f.Add("web-1", "p1", "deploy", "lanyard.internal", "ansible")
+	f.Add("x\nHost *", "p1\n", "a b", "x\ny", "$(id)")
+	f.Fuzz(func(t *testing.T, name, id, login, zone, account string) {
+		m := network(t, api.Peer{ID: id, Name: name, ShortName: true, ServesSSH: true, LoginAs: login, MachineAccounts: []string{account},
 			Addr4: netip.MustParseAddr("100.110.0.9")})
 		m.Zone = zone
 		files, err := Render(Input{Map: m, Paths: paths.User("default"), Program: "/usr/bin/lanyard"})
@@ -373,12 +399,12 @@ func FuzzRender(f *testing.F) {
 			"IdentityFile": true, "CertificateFile": true, "GlobalKnownHostsFile": true, "IdentitiesOnly": true,
 			"AddKeysToAgent": true, "StrictHostKeyChecking": true, "UserKnownHostsFile": true, "VerifyHostKeyDNS": true, "#": true}
 		lines := strings.Split(strings.TrimSuffix(string(files.Config), "\n"), "\n")
-		if len(lines) > 20 {
+		if len(lines) > 23 {
 			t.Fatalf("too many lines:\n%s", files.Config)
 		}
 		for _, l := range lines {
 			word, rest, _ := strings.Cut(strings.TrimPrefix(l, "\t"), " ")
-			if !keywords[word] || word == "Host" && strings.ContainsAny(rest, "*?!") {
+			if !keywords[word] || strings.Contains(rest, " exec ") && strings.ContainsAny(rest, "$`;&|<>\\'") || word == "Host" && strings.ContainsAny(rest, "*?!") {
 				t.Fatalf("line %q in:\n%s", l, files.Config)
 			}
 		}

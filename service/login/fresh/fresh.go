@@ -1,4 +1,4 @@
-// Package fresh reads and writes the one line beside a login's certificate that says how long it is good. Every ssh
+// Package fresh reads and writes the one line beside a certificate that says how long it is good. Every ssh
 // command reads it, before the program that does is fully started, so this package imports next to nothing: no fmt.
 package fresh
 
@@ -14,6 +14,8 @@ type Line struct {
 	RefreshAfter time.Time // the newest token has less than half of its time left
 	Ends         time.Time // the login's lifetime is over
 	Issued       time.Time // when the newest token came
+	// Account is whom a machine certificate is for; empty beside a login's.
+	Account string
 }
 
 // version begins a line; size bounds a file, a longer one is not ours.
@@ -42,7 +44,7 @@ func Read(name string) (Line, error) {
 	return Parse(string(buf[:n]))
 }
 
-// Parse reads "v1 <refresh after> <login ends> <issued>\n", times in Unix seconds.
+// Parse reads "v1 <refresh after> <login ends> <issued>[ <account>]\n", times in Unix seconds.
 func Parse(s string) (Line, error) {
 	word, s := cut(s)
 	if word != version {
@@ -57,7 +59,8 @@ func Parse(s string) (Line, error) {
 		}
 		at[i] = time.Unix(sec, 0)
 	}
-	return Line{RefreshAfter: at[0], Ends: at[1], Issued: at[2]}, nil
+	account, _ := cut(s)
+	return Line{RefreshAfter: at[0], Ends: at[1], Issued: at[2], Account: account}, nil
 }
 
 // cut takes the first word, up to a blank or the line's end.
@@ -76,6 +79,9 @@ func (l Line) String() string {
 	for _, t := range []time.Time{l.RefreshAfter, l.Ends, l.Issued} {
 		b = strconv.AppendInt(append(b, ' '), t.Unix(), 10)
 	}
+	if l.Account != "" {
+		b = append(append(b, ' '), l.Account...)
+	}
 	return string(append(b, '\n'))
 }
 
@@ -87,4 +93,22 @@ func (l Line) Good(now time.Time, maxAge time.Duration) bool {
 	}
 	// A line from the future was written before the clock was set back: its times mean nothing.
 	return now.Before(l.RefreshAfter) && now.Before(l.Ends) && now.After(l.Issued.Add(-time.Minute))
+}
+
+// For reports whether the certificate is for one of accounts, names with commas between.
+func (l Line) For(accounts string) bool {
+	for l.Account != "" && accounts != "" {
+		end := 0
+		for end < len(accounts) && accounts[end] != ',' {
+			end++
+		}
+		if accounts[:end] == l.Account {
+			return true
+		}
+		if end == len(accounts) {
+			break
+		}
+		accounts = accounts[end+1:]
+	}
+	return false
 }
