@@ -41,19 +41,19 @@ func opensshMain(args []string) int {
 	}
 }
 
-// prepare PROFILE PEER [MAX-AGE-SECONDS] is the helper of Match exec: PEER is this machine. When the certificate is
-// good to offer, it reads one small file and is done. Its exit status gates nothing: strict host key checking and the
+// prepare PROFILE PEER [MAX-AGE-SECONDS [ACCOUNTS]] is the helper of Match exec: PEER is this machine, ACCOUNTS are those
+// here that the machine at the other end lets in without a sign-in. When the certificate is good to offer, it reads one small file and is done. Its exit status gates nothing: strict host key checking and the
 // certificate stand in blocks of their own, so that ssh never falls back to asking for trust or for a password.
 func prepare(args []string) int {
-	if len(args) < 2 || len(args) > 3 || api.CheckName(args[0]) != nil || api.CheckName(args[1]) != nil {
-		fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS]")
+	if len(args) < 2 || len(args) > 4 || api.CheckName(args[0]) != nil || api.CheckName(args[1]) != nil {
+		fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS [ACCOUNTS]]")
 		return 2
 	}
 	var maxAge time.Duration
-	if len(args) == 3 {
+	if len(args) >= 3 {
 		sec, err := strconv.Atoi(args[2])
 		if err != nil || sec < 0 {
-			fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS]")
+			fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS [ACCOUNTS]]")
 			return 2
 		}
 		maxAge = time.Duration(sec) * time.Second
@@ -62,10 +62,14 @@ func prepare(args []string) int {
 	if login.Fresh(paths.For(profile), peer, maxAge, time.Now()) {
 		return 0
 	}
-	return prepareSlowly(profile, peer, maxAge)
+	accounts := ""
+	if len(args) == 4 {
+		accounts = args[3]
+	}
+	return prepareSlowly(profile, peer, maxAge, accounts)
 }
 
-func prepareSlowly(profile, peer string, maxAge time.Duration) int {
+func prepareSlowly(profile, peer string, maxAge time.Duration, accounts string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	say := func(line string) { fmt.Fprintln(os.Stderr, line) }
@@ -74,7 +78,21 @@ func prepareSlowly(profile, peer string, maxAge time.Duration) int {
 	for _, w := range sshconfig.Weakened(cfg.Paths) {
 		say("Lanyard: " + w.String())
 	}
-	err := cfg.Ensure(ctx, peer, maxAge, someoneIsThere())
+	mayLogin := someoneIsThere()
+	if accounts != "" {
+		if cfg.SignedIn(peer) && cfg.Ensure(ctx, peer, maxAge, false) == nil {
+			return 0 // a person's certificate is preferred
+		}
+		err := cfg.EnsureMachine(ctx, lateDaemon{profile}, peer, accounts)
+		if err == nil {
+			return 0
+		}
+		if !errors.Is(err, login.ErrNoMachineRule) && !hasTerminal() {
+			say(oneLine(err)) // it may be an account of Ansible's or a CI's: no browser opens for those
+			return 1
+		}
+	}
+	err := cfg.Ensure(ctx, peer, maxAge, mayLogin)
 	if err == nil {
 		return 0
 	}
@@ -171,6 +189,15 @@ func (l lateDaemon) Machine(ctx context.Context) (*ipc.Machine, error) {
 	}
 	defer d.Close()
 	return d.Machine(ctx)
+}
+
+func (l lateDaemon) Certificate(ctx context.Context, key []byte) (*ipc.MachineCertificate, error) {
+	d, err := ipc.Dial(l.profile)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Certificate(ctx, key)
 }
 
 func (l lateDaemon) Login(ctx context.Context, s api.LoginStart) (*api.LoginStarted, error) {
