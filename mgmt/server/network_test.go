@@ -78,7 +78,9 @@ func TestBlockEndsLoginAndReachesPeers(t *testing.T) {
 	before := time.Now()
 	var effect api.Effect
 	n.admin("POST", "/api/admin/users/ann@example.org/block", nil, &effect)
-	if took := time.Since(before); took > 500*time.Millisecond {
+	took := time.Since(before)
+	t.Logf("the block was acknowledged after %s", took)
+	if took > 900*time.Millisecond { // generous: a loaded machine, the race detector; Apply gives up after a second
 		t.Errorf("the block took %s", took)
 	}
 	if len(effect.Ended) != 1 || effect.Ended[0] != (api.EndedSession{Peer: "web-1", Session: "session-1"}) ||
