@@ -146,7 +146,7 @@ func (b *bench) dial(s *server, times int, pty, keep bool) error {
 
 // bulk is throughput, each way, by sftp and by exec. The time includes the connection, as a user's does.
 func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
-	const size = 256 << 20
+	const size = 64 << 20
 	sized := fmt.Sprint(size)
 	if err := b.web.Run(ctx, "deploy", "bash", "-c", "head -c "+sized+" /dev/zero >/tmp/down"); err != nil {
 		return err
