@@ -160,7 +160,7 @@ func (a *app) printEvent(w io.Writer, e store.Recorded) error {
 func (a *app) explainCommand() *cobra.Command {
 	var in api.ExplainRequest
 	c := &cobra.Command{
-		Use: "explain EMAIL ACCOUNT@MACHINE", Short: "Say whether a person may sign in to an account, and why", Args: cobra.ExactArgs(2),
+		Use: "explain EMAIL|machine:NAME/ACCOUNT ACCOUNT@MACHINE", Short: "Say whether a person, or a machine's account, is let in as an account, and why", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			account, target, ok := strings.Cut(args[1], "@")
 			if !ok {

@@ -78,7 +78,6 @@ func prepareSlowly(profile, peer string, maxAge time.Duration, accounts string) 
 	for _, w := range sshconfig.Weakened(cfg.Paths) {
 		say("Lanyard: " + w.String())
 	}
-	mayLogin := someoneIsThere()
 	if accounts != "" {
 		if cfg.SignedIn(peer) && cfg.Ensure(ctx, peer, maxAge, false) == nil {
 			return 0 // a person's certificate is preferred
@@ -92,6 +91,7 @@ func prepareSlowly(profile, peer string, maxAge time.Duration, accounts string) 
 			return 1
 		}
 	}
+	mayLogin := hasTerminal() || someoneIsThere() && !login.MachineAccount(ctx, lateDaemon{profile})
 	err := cfg.Ensure(ctx, peer, maxAge, mayLogin)
 	if err == nil {
 		return 0

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -101,6 +102,11 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 			line("Nobody is signed in under this account.")
 		}
 	}
+	for _, p := range st.Peers {
+		if len(p.MachineAccounts) > 0 {
+			line("Without a sign-in, %s lets these accounts of this machine in: %s.", peerName(p), safe(strings.Join(p.MachineAccounts, ", ")))
+		}
+	}
 	if st.Tunnel.Mode != "" {
 		line("Tunnel: %s mode, UDP port %d.", st.Tunnel.Mode, st.Tunnel.ListenPort)
 	}
@@ -150,7 +156,8 @@ func nextStep(st *ipc.Status, me signIn) string {
 	case ipc.StateConnecting:
 		return "lanyard doctor, if this lasts"
 	}
-	if !me.SignedIn {
+	asMachine := func(p ipc.Peer) bool { return slices.Contains(p.MachineAccounts, st.Caller.Account) }
+	if !me.SignedIn && !slices.ContainsFunc(st.Peers, asMachine) {
 		for _, p := range st.Peers {
 			if p.ServesSSH {
 				return "lanyard login"
@@ -159,7 +166,7 @@ func nextStep(st *ipc.Status, me signIn) string {
 		return ""
 	}
 	for _, p := range st.Peers {
-		if p.ServesSSH {
+		if p.ServesSSH && (me.SignedIn || asMachine(p)) {
 			target := peerName(p)
 			if p.LoginAs == "" {
 				target = "ACCOUNT@" + target

@@ -29,6 +29,22 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 			[]string{"Next: lanyard ssh web-1"},
 		},
 		{
+			"an account of a machine", ipc.Status{
+				State: ipc.StateConnected, Self: self, Caller: ipc.Caller{Account: "ansible"},
+				Peers: []ipc.Peer{{Name: "db-1", ServesSSH: true}, {Name: "web-1", ShortName: true, ServesSSH: true, LoginAs: "deploy", MachineAccounts: []string{"ansible", "ci"}}},
+			},
+			signIn{},
+			[]string{"Without a sign-in, web-1 lets these accounts of this machine in: ansible, ci.", "Next: ssh web-1\n"},
+		},
+		{
+			"another account of that machine", ipc.Status{
+				State: ipc.StateConnected, Self: self, Caller: ipc.Caller{Account: "ann"},
+				Peers: []ipc.Peer{{Name: "web-1", ServesSSH: true, MachineAccounts: []string{"ansible"}}},
+			},
+			signIn{},
+			[]string{"Next: lanyard login"},
+		},
+		{
 			"offline", ipc.Status{State: ipc.StateOffline, Self: self, Map: &ipc.Map{HeardAt: now.Add(-time.Hour)}, Problems: []string{"It does not answer."}},
 			signIn{},
 			[]string{"without word from the management server since 11:00", "Problem: It does not answer."},

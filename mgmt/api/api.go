@@ -317,7 +317,8 @@ type EndedSession struct {
 	Session string `json:"session"`
 }
 
-// ExplainRequest asks what the policy says. User is a person's id, email or empty for oneself (others: administrators).
+// ExplainRequest asks what the policy says. User is a person's id, email or empty for oneself (others, and accounts of
+// machines, "machine:NAME/ACCOUNT": administrators).
 type ExplainRequest struct {
 	User    string `json:"user,omitempty"`
 	Source  string `json:"source,omitempty"` // peer name or id; empty: the asker's machine

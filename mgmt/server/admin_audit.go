@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -46,6 +47,10 @@ func (s *Server) auditOperations(a huma.API) {
 		}
 	})
 	op(s, a, http.MethodPost, "/api/admin/explain", "explain", "Say what the policy says of a person", func(ctx context.Context, in *explainInput) (*body[*api.ExplainReply], error) {
+		if strings.HasPrefix(in.Body.User, api.MachineSubject) {
+			reply, err := s.explainMachine(ctx, in.Body)
+			return &body[*api.ExplainReply]{reply}, err
+		}
 		u, err := s.store.User(ctx, in.Body.User)
 		if err != nil {
 			return nil, named(err, "person", in.Body.User)

@@ -200,6 +200,13 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 		if !p.Admin {
 			return refuse(http.StatusForbidden, "Only administrators may ask about others; leave the person out to ask about yourself.")
 		}
+		if strings.HasPrefix(req.User, api.MachineSubject) {
+			reply, err := s.explainMachine(ctx, req)
+			if err == nil {
+				writeJSON(w, http.StatusOK, reply)
+			}
+			return err
+		}
 		if who, err = s.store.User(ctx, req.User); err != nil {
 			return err
 		}
@@ -244,15 +251,42 @@ func (s *Server) decide(ctx context.Context, u store.User, groups []api.GroupRef
 		Users:   map[api.UserRef]api.MapUser{u.UserRef: control.MapUser(u, wu.Groups)},
 		Account: guess(req.Account), Now: s.now(), MapIssued: s.now(), MaxMapAge: s.settings.MaxMapAge,
 	})
-	reply := &api.ExplainReply{
-		Allowed: decision.Allowed(), Code: string(decision.Code), Message: decision.Code.Sentence(), Rule: decision.RuleName, Steps: decision.Steps,
+	return explained(decision), nil
+}
+
+// explainMachine asks the engine for a machine's account, "machine:NAME/ACCOUNT", with nobody signed in.
+func (s *Server) explainMachine(ctx context.Context, req api.ExplainRequest) (*api.ExplainReply, error) {
+	name, account, ok := strings.Cut(strings.TrimPrefix(req.User, api.MachineSubject), "/")
+	if !ok || account == "" {
+		return nil, refuse(http.StatusBadRequest, "%q does not name an account of a machine; write machine:NAME/ACCOUNT.", req.User)
 	}
+	world, policies, err := s.control.World(ctx)
+	if err != nil {
+		return nil, err
+	}
+	target, ok := findPeer(world, req.Target)
+	if !ok {
+		return nil, refuse(http.StatusNotFound, "There is no machine called %q here; 'lanyard status' lists yours.", req.Target)
+	}
+	source, ok := findPeer(world, name)
+	if !ok {
+		return nil, refuse(http.StatusNotFound, "There is no machine called %q here; 'lanyard-mgmt peer list' shows those that are.", name)
+	}
+	return explained(policy.Decide(policy.Query{
+		Self: target, Rules: policy.Compile(world, policies, target), Source: source,
+		Subject: policy.Subject{Machine: &api.MachineRef{Peer: source.ID, Account: account}},
+		Account: guess(req.Account), Now: s.now(), MapIssued: s.now(), MaxMapAge: s.settings.MaxMapAge,
+	})), nil
+}
+
+func explained(d policy.Decision) *api.ExplainReply {
+	reply := &api.ExplainReply{Allowed: d.Allowed(), Code: string(d.Code), Message: d.Code.Sentence(), Rule: d.RuleName, Steps: d.Steps}
 	for _, c := range api.AllCapabilities() {
-		if decision.Has(c) {
+		if d.Has(c) {
 			reply.Can = append(reply.Can, string(c))
 		}
 	}
-	return reply, nil
+	return reply
 }
 
 // guess is what can be known here of an account on another machine: its name. The machine itself goes by uid.

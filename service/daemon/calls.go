@@ -117,7 +117,7 @@ func (n *network) describe(s *ipc.Status) {
 func peer(p, self api.Peer, t tunnel.PeerStatus) ipc.Peer {
 	return ipc.Peer{
 		ID: p.ID, Name: p.Name, ShortName: p.ShortName, Addr4: p.Addr4, Addr6: p.Addr6, Tags: p.Tags, OS: p.OS,
-		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
+		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, MachineAccounts: p.MachineAccounts, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
 		Endpoint: t.Endpoint, Handshake: t.LastHandshake, RxBytes: int64(t.RxBytes), TxBytes: int64(t.TxBytes),
 	}
 }
@@ -233,6 +233,14 @@ func (d *Daemon) explain(_ context.Context, who ipc.Who, r api.ExplainRequest) (
 		Subject: policy.Subject{TokenTime: d.now(), BoundAt: d.now(), AuthTime: d.now()},
 	}
 	found := false
+	if source, account, ok := strings.Cut(strings.TrimPrefix(r.User, api.MachineSubject), "/"); ok && strings.HasPrefix(r.User, api.MachineSubject) {
+		i := slices.IndexFunc(m.Peers, func(p api.Peer) bool { return p.ID == source || p.Name == source })
+		if i < 0 {
+			return nil, bad("No policy connects a machine called %q with this one.", source)
+		}
+		found, r.Source = true, source
+		q.Subject = policy.Subject{Machine: &api.MachineRef{Peer: m.Peers[i].ID, Account: account}}
+	}
 	for _, u := range m.Users {
 		q.Users[u.UserRef] = u
 		if !found && r.User != "" && (strings.EqualFold(u.Email, r.User) || u.Subject == r.User) {

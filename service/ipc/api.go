@@ -92,6 +92,8 @@ type Peer struct {
 	LoginAs   string         `json:"login_as,omitempty"`
 	Own       bool           `json:"own,omitempty"` // same owner as this machine
 	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`
+	// MachineAccounts are accounts on this machine that it lets in without anybody's sign-in.
+	MachineAccounts []string `json:"machine_accounts,omitempty"`
 	// Handshake is the last time the tunnel heard from the peer; zero: not yet.
 	Handshake time.Time `json:"handshake,omitzero"`
 	RxBytes   int64     `json:"rx_bytes,omitempty"`

@@ -61,6 +61,19 @@ func (c Config) EnsureMachine(ctx context.Context, by Certifier, peer, accounts 
 	return err
 }
 
+// MachineAccount reports whether some machine lets this account in without a sign-in. It is then one of Ansible's or a
+// CI's, for which no browser opens.
+func MachineAccount(ctx context.Context, by Certifier) bool {
+	ctx, cancel := context.WithTimeout(ctx, machineLimit)
+	defer cancel()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return false
+	}
+	_, err = by.Certificate(ctx, wireKey(key)) // for a key that nobody keeps
+	return err == nil
+}
+
 func (c Config) renewMachine(ctx context.Context, by Certifier, peer, accounts string) error {
 	key, isNew, err := c.machineKey(peer)
 	if err != nil {

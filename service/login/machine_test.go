@@ -123,6 +123,9 @@ func TestNoMachineCertificateWhereNoRuleNamesTheAccount(t *testing.T) {
 		if err := c.EnsureMachine(t.Context(), by, "p1", "ansible"); !errors.Is(err, ErrNoMachineRule) {
 			t.Errorf("%q: %v", account, err)
 		}
+		if MachineAccount(t.Context(), by) != (account != "") {
+			t.Errorf("%q: wrong about whether it is an account of a machine's", account)
+		}
 		for _, name := range []string{certName, freshName} {
 			if _, err := os.Stat(name); err == nil {
 				t.Errorf("%q: %s was written", account, name)
