@@ -229,3 +229,26 @@ func automate(t *testing.T, userspace bool) {
 		}
 	})
 }
+
+// Without root, in folders of the caller's own: a service of one user vouches for that user.
+func TestUsersOwnServiceVouchesForItsUser(t *testing.T) {
+	w := open(t, true)
+	if r := w.ssh("ann", "true"); r.code != 255 {
+		t.Fatalf("nobody is signed in, and no rule names the account: %s", r)
+	}
+	if err := w.mgmt.AddPolicy(within(t, 10*time.Second), "own", "machine:"+laptop+"/"+lab.Me(), "tag:web", w.as); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Until(within(t, 20*time.Second), "the rule on the machine", func() error {
+		out, err := w.peers[laptop].Lanyard(within(t, 10*time.Second), "", "status")
+		if err == nil && !strings.Contains(out, "Without a sign-in, ") {
+			err = errors.New(out)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.ssh("ann", "echo for $LANYARD_USER"); r.code != 0 || r.out != "for machine:laptop/"+lab.Me()+"\n" || r.err != "" {
+		t.Errorf("%s", r)
+	}
+}
