@@ -42,6 +42,7 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) error {
 	if !bytes.Equal(req.MachineKey, p.Key) {
 		return refuse(http.StatusForbidden, "The request names another machine key than the one that signed it; run 'lanyard up' again.")
 	}
+	req.OS, req.Release = label(req.OS), label(req.Release)
 	if len(req.WGKey) != 32 {
 		return refuse(http.StatusBadRequest, "The WireGuard key must have 32 bytes.")
 	}
@@ -92,7 +93,21 @@ func (s *Server) enrollAgain(ctx context.Context, peer *store.Peer, req api.Enro
 		}
 		peer.ShortName = peer.ShortName || who.Admin
 	}
-	return s.store.Change(ctx, ev, func(q *store.Queries) error { return q.UpdatePeer(ctx, *peer) })
+	return s.store.Change(ctx, ev, func(q *store.Queries) error {
+		if err := ownWGKey(ctx, q, peer); err != nil {
+			return err
+		}
+		return q.UpdatePeer(ctx, *peer)
+	})
+}
+
+// ownWGKey refuses the tunnel key of another peer: who has that key owns the other's traffic, or breaks it.
+func ownWGKey(ctx context.Context, q *store.Queries, peer *store.Peer) error {
+	taken, err := q.WGKeyTaken(ctx, peer.WGKey, peer.ID)
+	if err == nil && taken {
+		err = refuse(http.StatusConflict, "Another machine has this WireGuard key; was this one cloned? Remove its state folder and run 'lanyard up' again.")
+	}
+	return err
 }
 
 func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *person, setupKey string) (store.Peer, error) {
@@ -121,6 +136,9 @@ func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *pers
 			return err
 		}
 		ev.Target = peer.Name
+		if err := ownWGKey(ctx, q, &peer); err != nil {
+			return err
+		}
 		return q.AddPeer(ctx, peer)
 	})
 	return peer, err

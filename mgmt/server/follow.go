@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -156,6 +157,17 @@ func (f *follower) readAll(ctx context.Context) error {
 	}
 }
 
+// label is what a machine says of its system or release: it goes into everybody's map and onto screens.
+func label(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 64)]
+}
+
 // update takes over what a peer may say of itself.
 func (f *follower) update(ctx context.Context, u api.SelfUpdate) error {
 	if len(u.Endpoints) > maxEndpoints {
@@ -164,6 +176,7 @@ func (f *follower) update(ctx context.Context, u api.SelfUpdate) error {
 	if err := checkHostKeys(u.HostKeys, f.peer.MachineKey); err != nil {
 		return err
 	}
+	u.OS, u.Release = label(u.OS), label(u.Release)
 	err := f.s.store.Tx(ctx, func(q *store.Queries) error {
 		p, err := q.Peer(ctx, f.peer.ID)
 		if err != nil {

@@ -198,6 +198,30 @@ func TestEnrolAgainKeepsTheID(t *testing.T) {
 	}
 }
 
+func TestAnotherMachinesWireGuardKeyIsRefused(t *testing.T) {
+	n := start(t)
+	web, twin := n.enrolled("web-1", true), n.enrolled("twin", true)
+	again := twin.request
+	again.SetupKey, again.WGKey = "", web.request.WGKey
+	_, err := n.api.Enroll(t.Context(), client.Machine{Key: twin.Key}, again)
+	refused(t, err, http.StatusConflict, "WireGuard key")
+	clone := n.machine("clone", true)
+	clone.request.SetupKey, clone.request.WGKey = n.setupKey(nil), web.request.WGKey
+	_, err = n.api.Enroll(t.Context(), clone.Machine, clone.request)
+	refused(t, err, http.StatusConflict, "WireGuard key")
+}
+
+func TestWhatAMachineSaysOfItselfIsShortAndPlain(t *testing.T) {
+	n := start(t)
+	m := n.machine("web-1", true)
+	m.request.SetupKey, m.request.OS = n.setupKey(nil), "lin\x1b]0;ux"+strings.Repeat("x", 5000)
+	m.took(n.api.Enroll(t.Context(), m.Machine, m.request))
+	got := m.follow(nil).until("itself", func(*api.Map) bool { return true }).Self.OS
+	if len(got) > 64 || !strings.HasPrefix(got, "lin]0;ux") {
+		t.Errorf("the map shows the system as %q", got)
+	}
+}
+
 func TestSetupKeyRefusals(t *testing.T) {
 	now := &clock{}
 	n := start(t, func(c *server.Config) { c.Now = now.Now })

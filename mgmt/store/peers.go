@@ -130,6 +130,13 @@ func (s *Queries) AddressTaken(ctx context.Context, a netip.Addr) (bool, error) 
 	return n > 0, err
 }
 
+// WGKeyTaken reports whether another peer than the one with this id has the WireGuard key.
+func (s *Queries) WGKeyTaken(ctx context.Context, key []byte, id string) (bool, error) {
+	var n int
+	err := s.q.QueryRowContext(ctx, `SELECT COUNT(*) FROM peers WHERE wg_key = ? AND removed = 0 AND id <> ?`, key, id).Scan(&n)
+	return n > 0, err
+}
+
 // StoredMap is the newest map of a peer as it was signed. Content is a hash of all but version and issue time.
 type StoredMap struct {
 	Epoch, Version uint64

@@ -25,6 +25,7 @@ CREATE TABLE peers(
 	removed INTEGER NOT NULL DEFAULT 0);
 CREATE UNIQUE INDEX peers_name ON peers(name) WHERE removed = 0;
 CREATE UNIQUE INDEX peers_machine_key ON peers(machine_key) WHERE removed = 0;
+CREATE UNIQUE INDEX peers_wg_key ON peers(wg_key) WHERE removed = 0;
 CREATE UNIQUE INDEX peers_addr4 ON peers(addr4) WHERE removed = 0;
 
 CREATE TABLE policies(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, body TEXT NOT NULL, created INTEGER NOT NULL);

@@ -82,14 +82,18 @@ func check(m *api.Map, pin Pin) error {
 		}
 	}
 	ids, names, addrs, keys := map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}, map[string]bool{}
-	for i := range m.Peers {
-		if err := checkPeer(m, &m.Peers[i], ids, names, addrs, keys); err != nil {
-			return fmt.Errorf("peer %q: %w", m.Peers[i].ID, err)
-		}
-	}
 	if err := checkPeer(m, &m.Self, ids, names, addrs, keys); err != nil {
 		return fmt.Errorf("this machine: %w", err)
 	}
+	// One machine that cannot be right is left out. Refusing the whole map for it would keep back what matters most,
+	// that somebody was blocked.
+	good := m.Peers[:0]
+	for _, p := range m.Peers {
+		if checkPeer(m, &p, ids, names, addrs, keys) == nil { // it drops host keys that the machine did not sign
+			good = append(good, p)
+		}
+	}
+	m.Peers = good
 	return nil
 }
 

@@ -51,10 +51,11 @@ func hostKey(t testing.TB, by ed25519.PrivateKey) api.SignedKey {
 	return api.SignedKey{Key: k.Marshal(), Sig: ed25519.Sign(by, api.HostKeyMessage(k.Marshal()))}
 }
 
-func TestMapThatBreaksARuleIsRefusedWhole(t *testing.T) {
+func TestMapThatBreaksARuleIsRefused(t *testing.T) {
 	pin, key := keys(t)
 	self, _ := netmaptest.Peer("pself", "laptop", 2)
 	web, _ := netmaptest.Peer("pweb", "web-1", 3)
+	db, _ := netmaptest.Peer("pdb", "db-1", 4)
 	cases := []struct {
 		name  string
 		spoil func(*api.Map)
@@ -66,17 +67,7 @@ func TestMapThatBreaksARuleIsRefusedWhole(t *testing.T) {
 		{"another machine", func(m *api.Map) { m.Self.ID = "pother" }, "machine"},
 		{"no overlay", func(m *api.Map) { m.Overlay4, m.Overlay6 = netip.Prefix{}, netip.Prefix{} }, "overlay"},
 		{"no issue time", func(m *api.Map) { m.IssuedAt = time.Time{} }, "issued"},
-		{"a name for ssh_config", func(m *api.Map) { m.Peers[0].Name = "x\n\tProxyCommand evil" }, "name"},
-		{"a name with a star", func(m *api.Map) { m.Peers[0].Name = "*" }, "name"},
 		{"a zone with blanks", func(m *api.Map) { m.Zone = "a b" }, "zone"},
-		{"an id with a slash", func(m *api.Map) { m.Peers[0].ID = "../../x" }, "id"},
-		{"two of a name", func(m *api.Map) { m.Peers[0].Name = m.Self.Name }, "twice"},
-		{"two of an id", func(m *api.Map) { m.Peers = append(m.Peers, m.Peers[0]) }, "twice"},
-		{"two of an address", func(m *api.Map) { m.Peers[0].Addr4 = m.Self.Addr4 }, "twice"},
-		{"two of a WireGuard key", func(m *api.Map) { m.Peers[0].WGKey = m.Self.WGKey }, "twice"},
-		{"an address of the LAN", func(m *api.Map) { m.Peers[0].Addr4 = netip.MustParseAddr("192.168.1.1") }, "overlay"},
-		{"a short key", func(m *api.Map) { m.Peers[0].WGKey = m.Peers[0].WGKey[:31] }, "length"},
-		{"no address", func(m *api.Map) { m.Peers[0].Addr4, m.Peers[0].Addr6 = netip.Addr{}, netip.Addr{} }, "address"},
 		{"a negative age", func(m *api.Map) { m.MaxMapAge = -1 }, "negative"},
 	}
 	for _, c := range cases {
@@ -87,6 +78,40 @@ func TestMapThatBreaksARuleIsRefusedWhole(t *testing.T) {
 			_, err := Parse(netmaptest.Sign(key, m), pin)
 			if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 				t.Errorf("Parse says %v, want %q", err, c.says)
+			}
+		})
+	}
+	for _, c := range []struct {
+		name  string
+		spoil func(*api.Map)
+	}{
+		{"a name for ssh_config", func(m *api.Map) { m.Peers[0].Name = "x\n\tProxyCommand evil" }},
+		{"a name with a star", func(m *api.Map) { m.Peers[0].Name = "*" }},
+		{"an id with a slash", func(m *api.Map) { m.Peers[0].ID = "../../x" }},
+		{"two of a name", func(m *api.Map) { m.Peers[0].Name = m.Self.Name }},
+		{"two of an id", func(m *api.Map) { m.Peers = append(m.Peers, m.Peers[0]) }},
+		{"two of an address", func(m *api.Map) { m.Peers[0].Addr4 = m.Self.Addr4 }},
+		{"two of a WireGuard key", func(m *api.Map) { m.Peers[0].WGKey = m.Self.WGKey }},
+		{"an address of the LAN", func(m *api.Map) { m.Peers[0].Addr4 = netip.MustParseAddr("192.168.1.1") }},
+		{"a short key", func(m *api.Map) { m.Peers[0].WGKey = m.Peers[0].WGKey[:31] }},
+		{"no address", func(m *api.Map) { m.Peers[0].Addr4, m.Peers[0].Addr6 = netip.Addr{}, netip.Addr{} }},
+	} {
+		t.Run(c.name+" costs that machine its place", func(t *testing.T) {
+			m := netmaptest.Map(1, self, web, db)
+			m.Peers = slices.Clone(m.Peers)
+			c.spoil(m)
+			got, err := Parse(netmaptest.Sign(key, m), pin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, p := range got.Peers {
+				names = append(names, p.Name)
+			}
+			if want := []string{"db-1"}; c.name != "two of an id" && !slices.Equal(names, want) {
+				t.Errorf("machines %q, want %q", names, want)
+			} else if c.name == "two of an id" && !slices.Equal(names, []string{"web-1", "db-1"}) {
+				t.Errorf("machines %q, want each once", names)
 			}
 		})
 	}

@@ -68,13 +68,26 @@ func (s *Spool) recover() error {
 		return s.nextSegment()
 	}
 	last := segs[len(segs)-1]
-	if s.file, err = os.OpenFile(last.path, os.O_RDWR, 0o600); err != nil {
+	if last.broken { // its torn end could not be put aside: what comes now must not stand behind that
+		err = s.nextSegment()
+	} else {
+		s.file, err = os.OpenFile(last.path, os.O_RDWR, 0o600)
+	}
+	if err != nil {
 		return err
 	}
 	s.prune()
 	// Written anew, as a power cut may have left it behind or, with lines lost, ahead: lines that are written in their
-	// place are not delivered.
-	return s.writeCursor(s.cursor())
+	// place are not delivered. Without room for it, none is better: events are sent again.
+	if err := s.writeCursor(s.cursor()); err != nil {
+		s.cfg.Log.Warn("the audit spool cannot note what was delivered; events may be sent again", "err", err)
+		name := filepath.Join(s.cfg.Dir, cursorName)
+		_ = os.Remove(name + ".new")
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // load indexes one segment. Lines before the cursor were delivered.
@@ -120,7 +133,9 @@ func (s *Spool) load(seg *segment, last bool, from cursor) error {
 	torn := b[good:]
 	s.cfg.Log.Warn("the audit spool ended in a line that was cut short", "segment", seg.path, "bytes", len(torn))
 	if err := paths.WriteFile(fmt.Sprintf("%s.torn-%d", seg.path, good), torn, 0o600); err != nil {
-		return err
+		s.cfg.Log.Error("the torn end of the audit spool stays where it is: it cannot be put aside", "err", err)
+		seg.broken = true
+		return nil
 	}
 	if err := os.Truncate(seg.path, good); err != nil {
 		return err

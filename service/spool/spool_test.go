@@ -345,6 +345,49 @@ func TestDiskThatCannotBeWrittenRefusesSessions(t *testing.T) {
 	}
 }
 
+// A folder in the place of a file is what a full disk is to this code: the file cannot be written.
+func TestFullDiskDoesNotKeepTheSpoolFromOpening(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"no room for the note of delivery": func(dir string) error { return os.Mkdir(filepath.Join(dir, cursorName+".new"), 0o700) },
+		"no room to put a torn end aside": func(dir string) error {
+			f, err := os.OpenFile(filepath.Join(dir, segmentName(1)), os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			fi, err := f.Stat()
+			if err != nil {
+				return err
+			}
+			if _, err := f.WriteString(`{"id":"torn"`); err != nil {
+				return err
+			}
+			return os.MkdirAll(fmt.Sprintf("%s.torn-%d/x", f.Name(), fi.Size()), 0o700)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir, 0)
+			fill(t, s, 3)
+			want := waiting(s)
+			s.Close()
+			if err := spoil(dir); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir, 0)
+			fill(t, s, 1)
+			got := waiting(s)
+			if len(got) != 4 || !slices.Equal(got[:3], want) {
+				t.Errorf("%d events wait, want the 3 of before and the new one", len(got))
+			}
+			s.Close()
+			if got := waiting(open(t, dir, 0)); len(got) != 4 {
+				t.Errorf("%d events wait after another start, want 4", len(got))
+			}
+		})
+	}
+}
+
 func TestFolderIsClosedForOthers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	fill(t, open(t, dir, 0), 1)
