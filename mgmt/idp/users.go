@@ -92,8 +92,20 @@ func (p *Provider) SetPassword(ctx context.Context, u store.User, password strin
 	return err
 }
 
-// RevokeAll ends the refresh tokens of a person.
+// RevokeAll ends the refresh tokens of a person, and the codes that would become some.
 func (p *Provider) RevokeAll(ctx context.Context, u store.User) error {
+	codes, err := p.Store.Dex().ListAuthCodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range codes { // before the tokens: a code that is traded just now leaves its token to the second loop
+		if sub, err := tokens.GenSubject(c.Claims.UserID, c.ConnectorID); err != nil || sub != u.Subject {
+			continue
+		}
+		if err := p.db.DeleteAuthCode(ctx, c.ID); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+	}
 	all, err := p.db.ListRefreshTokens(ctx)
 	if err != nil {
 		return err

@@ -177,6 +177,21 @@ func TestPushRefusesWhatIsNotASignInOfThisMachine(t *testing.T) {
 	}
 }
 
+func TestCodeThatIsKeptEndsWithTheLogins(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	m := n.enrolled("laptop", false)
+	s, err := m.push(api.PurposeLogin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := n.code(s, "ann@example.org", password).Get("code")
+	n.admin("POST", "/api/admin/users/ann@example.org/logout", nil, nil)
+	if got := n.exchange(s, code); code == "" || got.ID != "" || got.Error == "" {
+		t.Errorf("a code of before: %+v", got)
+	}
+}
+
 func TestCodeNeedsItsVerifier(t *testing.T) {
 	n := start(t)
 	n.user("ann@example.org")

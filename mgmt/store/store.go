@@ -71,7 +71,7 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 	}
 	f.Close()
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)"+
-		"&_pragma=synchronous(normal)&_pragma=foreign_keys(1)&_txlock=immediate")
+		"&_pragma=synchronous(full)&_pragma=foreign_keys(1)&_txlock=immediate")
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
