@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -33,6 +34,13 @@ func opensshMain(args []string) int {
 		return prepare(rest)
 	case "connect":
 		return connect(rest)
+	case "refused": // the way to a machine that the map says is out of reach
+		code := reason.Code(strings.Join(rest, " "))
+		if !code.Known() {
+			code = reason.Unreachable
+		}
+		fmt.Fprintln(os.Stderr, code.Line())
+		return 1
 	case "keyring":
 		return keystore.Main(rest, os.Stdin, os.Stdout)
 	default:

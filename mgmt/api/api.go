@@ -136,6 +136,13 @@ type Peer struct {
 	MachineAccounts []string `json:"machine_accounts,omitempty"`
 }
 
+// RefusedPeer is a machine that is not reached any more, and why.
+type RefusedPeer struct {
+	Name      string `json:"name"`
+	ShortName bool   `json:"short_name,omitempty"`
+	Code      string `json:"code"` // a reason.Code
+}
+
 // SignedKey is an SSH host key with the machine key's signature over HostKeyMessage.
 type SignedKey struct {
 	Key []byte `json:"key"` // SSH wire form
@@ -160,6 +167,8 @@ type Map struct {
 	Self     Peer         `json:"self"`
 	// Peers are those that a rule connects with Self, in either direction.
 	Peers []Peer `json:"peers"`
+	// Refused are machines that only a blocked person would connect with Self: ssh to them says so.
+	Refused []RefusedPeer `json:"refused,omitempty"`
 	// Admit lists the ids of peers that may open connections to port 22 of Self.
 	Admit   []string `json:"admit"`
 	Issuers []Issuer `json:"issuers"`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/reason"
 	"lanyard/mgmt/policy"
 	"lanyard/mgmt/store"
 )
@@ -25,8 +26,9 @@ type world struct {
 	revoked  []string
 	observed map[string]netip.Addr
 
-	policy policy.World
-	rules  map[string][]api.Rule // by peer id
+	policy    policy.World
+	unblocked policy.World          // the same, were nobody blocked
+	rules     map[string][]api.Rule // by peer id
 }
 
 // World reads what policies are compiled against, for explanations and what a person may reach.
@@ -81,6 +83,10 @@ func (c *Control) world(ctx context.Context) (*world, error) {
 	for _, u := range w.users {
 		w.policy.Users = append(w.policy.Users, PolicyUser(u, w.groups[u.ID]))
 	}
+	w.unblocked.Peers, w.unblocked.Users = w.policy.Peers, slices.Clone(w.policy.Users)
+	for i := range w.unblocked.Users {
+		w.unblocked.Users[i].Blocked = false
+	}
 	for _, p := range w.peers {
 		w.rules[p.ID] = policy.Compile(&w.policy, w.policies, p.Peer)
 	}
@@ -114,6 +120,9 @@ func (w *world) mapFor(p store.Peer) *api.Map {
 			m.Admit = append(m.Admit, other.ID)
 		}
 		if !in && !out {
+			if policy.Connected(&w.unblocked, w.policies, p.Peer, other.Peer) {
+				m.Refused = append(m.Refused, api.RefusedPeer{Name: other.Name, ShortName: other.ShortName, Code: string(reason.Blocked)})
+			}
 			continue
 		}
 		peer := other.Peer

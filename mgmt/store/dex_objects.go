@@ -89,6 +89,7 @@ func (s *Dex) ListClients(ctx context.Context) ([]storage.Client, error) {
 func (s *Dex) ListRefreshTokens(ctx context.Context) ([]storage.RefreshToken, error) {
 	return list[storage.RefreshToken](ctx, s, "refresh")
 }
+
 // ListAuthCodes is not of dex's interface: a person's codes end with their logins.
 func (s *Dex) ListAuthCodes(ctx context.Context) ([]storage.AuthCode, error) {
 	return list[storage.AuthCode](ctx, s, "code")

@@ -34,6 +34,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/reason"
 	"lanyard/platform/paths"
 )
 
@@ -115,6 +116,16 @@ func Render(in Input) (*Files, error) {
 		}
 		for _, list := range addressLists(peers, func(p api.Peer) bool { return wantOf(p) == w }) {
 			fmt.Fprintf(&b, "Match host %s exec \"%s\"\n", list, exec)
+		}
+	}
+	for _, r := range m.Refused {
+		// By the name that is left after the person's own entries: one of those with another HostName stays theirs.
+		if code := reason.Code(r.Code); api.CheckName(r.Name) == nil && code.Known() {
+			names := r.Name + "." + zone(m)
+			if r.ShortName {
+				names += "," + r.Name
+			}
+			fmt.Fprintf(&b, "Match host %s\n\tProxyCommand %s openssh refused %s\n", names, program, code)
 		}
 	}
 	b.WriteString("Match all\n")

@@ -410,3 +410,26 @@ func FuzzRender(f *testing.F) {
 		}
 	})
 }
+
+func TestMachineOutOfReachSaysWhyByItsNamesOnly(t *testing.T) {
+	m := network(t, peer(t, 3, "web-1"))
+	m.Refused = []api.RefusedPeer{
+		{Name: "db-1", ShortName: true, Code: "blocked"}, {Name: "mail", Code: "blocked"},
+		{Name: "x y", Code: "blocked"}, {Name: "odd", Code: "; evil"},
+	}
+	h := newHome(t, m)
+	h.mine = "Host db-1.elsewhere\n\tHostName db-1.elsewhere.example\nHost mine\n\tHostName 192.0.2.7\n"
+	want := h.in.Program + " openssh refused blocked"
+	for host, proxy := range map[string]string{
+		"db-1": want, "db-1.lanyard.internal": want, "mail.lanyard.internal": want,
+		"mail": "", "db-1.elsewhere": "", "mine": "", "x": "", "odd": "", "web-1.lanyard.internal": "",
+	} {
+		if got := h.config(host)["proxycommand"]; got != proxy {
+			t.Errorf("%s goes through %q, want %q", host, got, proxy)
+		}
+	}
+	h.mine = "Host db-1\n\tHostName 192.0.2.8\n"
+	if got := h.config("db-1")["proxycommand"]; got != "" {
+		t.Errorf("the person's own db-1 goes through %q", got)
+	}
+}
