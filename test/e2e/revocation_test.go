@@ -33,7 +33,7 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 			t.Error(err)
 		}
 		if i == 0 {
-			if r := w.ssh("ann", "true"); r.code != 255 {
+			if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "[blocked]") {
 				t.Errorf("a blocked person's ssh: %s", r)
 			}
 		}
