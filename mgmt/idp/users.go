@@ -92,13 +92,26 @@ func (p *Provider) SetPassword(ctx context.Context, u store.User, password strin
 	return err
 }
 
-// RevokeAll ends the refresh tokens of a person, and the codes that would become some.
+// RevokeAll ends the refresh tokens of a person, and what would become some: sign-ins behind the password, then codes.
+// In this order, so that what goes on meanwhile is met at its next step.
 func (p *Provider) RevokeAll(ctx context.Context, u store.User) error {
+	requests, err := p.Store.Dex().ListAuthRequests(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range requests {
+		if sub, err := tokens.GenSubject(r.Claims.UserID, r.ConnectorID); err != nil || !r.LoggedIn || sub != u.Subject || u.Blocked {
+			continue // a blocked person's is refused by name when it goes on
+		}
+		if err := p.db.DeleteAuthRequest(ctx, r.ID); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+	}
 	codes, err := p.Store.Dex().ListAuthCodes(ctx)
 	if err != nil {
 		return err
 	}
-	for _, c := range codes { // before the tokens: a code that is traded just now leaves its token to the second loop
+	for _, c := range codes {
 		if sub, err := tokens.GenSubject(c.Claims.UserID, c.ConnectorID); err != nil || sub != u.Subject {
 			continue
 		}

@@ -22,6 +22,7 @@ import (
 const (
 	maxHostKeys  = 8
 	maxEndpoints = 32
+	maxHostKey   = 2 << 10 // bytes; an RSA key of 8192 bits has 1,047
 )
 
 // enroll makes the machine whose key signed the request a peer: by a setup key, or for a person who signed in.
@@ -214,8 +215,13 @@ func checkHostKeys(keys []api.SignedKey, machineKey ed25519.PublicKey) error {
 		return refuse(http.StatusBadRequest, "A machine may have at most %d host keys.", maxHostKeys)
 	}
 	for _, k := range keys {
-		if _, err := ssh.ParsePublicKey(k.Key); err != nil {
+		if len(k.Key) > maxHostKey {
+			return refuse(http.StatusBadRequest, "A host key has %d bytes, more than %d.", len(k.Key), maxHostKey)
+		}
+		if key, err := ssh.ParsePublicKey(k.Key); err != nil {
 			return refuse(http.StatusBadRequest, "A host key cannot be read: %v.", err)
+		} else if _, isCert := key.(*ssh.Certificate); isCert {
+			return refuse(http.StatusBadRequest, "A host key must be a plain key, not a certificate.")
 		}
 		if !ed25519.Verify(machineKey, api.HostKeyMessage(k.Key), k.Sig) {
 			return refuse(http.StatusForbidden, "A host key is not signed by the machine key; run 'lanyard up' again.")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -170,9 +171,10 @@ func label(s string) string {
 
 // update takes over what a peer may say of itself.
 func (f *follower) update(ctx context.Context, u api.SelfUpdate) error {
-	if len(u.Endpoints) > maxEndpoints {
-		u.Endpoints = u.Endpoints[:maxEndpoints]
-	}
+	u.Endpoints = slices.DeleteFunc(u.Endpoints, func(a netip.AddrPort) bool {
+		return !a.IsValid() || a.Addr().Zone() != "" // a zone is a text of any length that means nothing elsewhere
+	})
+	u.Endpoints = u.Endpoints[:min(len(u.Endpoints), maxEndpoints)]
 	if err := checkHostKeys(u.HostKeys, f.peer.MachineKey); err != nil {
 		return err
 	}

@@ -220,6 +220,23 @@ func TestWhatAMachineSaysOfItselfIsShortAndPlain(t *testing.T) {
 	if len(got) > 64 || !strings.HasPrefix(got, "lin]0;ux") {
 		t.Errorf("the map shows the system as %q", got)
 	}
+	n.user("ann@example.org")
+	n.policy("p", "user:ann@example.org", "all", "deploy")
+	zone := netip.AddrPortFrom(netip.MustParseAddr("fe80::1").WithZone(strings.Repeat("<", 100000)), 1)
+	plain := netip.MustParseAddrPort("192.0.2.1:51820")
+	if err := m.stream.Send(t.Context(), api.Up{Self: &api.SelfUpdate{
+		Endpoints: []netip.AddrPort{zone, plain}, HostKeys: m.request.HostKeys, ServesSSH: true,
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	other := n.enrolled("laptop", false).follow(nil).until("where web-1 is", func(m *api.Map) bool {
+		return len(m.Peers) == 1 && len(m.Peers[0].Endpoints) > 0
+	})
+	for _, e := range other.Peers[0].Endpoints {
+		if e.Addr().Zone() != "" {
+			t.Errorf("the map of others holds an endpoint with %d characters", len(e.String()))
+		}
+	}
 }
 
 func TestSetupKeyRefusals(t *testing.T) {

@@ -53,6 +53,14 @@ func checkVersion(r *http.Request) error {
 
 // machineProof checks the proof by a machine key and uses up its id.
 func (s *Server) machineProof(r *http.Request, body []byte) (*proof.Proof, error) {
+	p, err := s.readMachineProof(r, body)
+	if err != nil {
+		return nil, err
+	}
+	return p, s.useOnce(r.Context(), p)
+}
+
+func (s *Server) readMachineProof(r *http.Request, body []byte) (*proof.Proof, error) {
 	if err := checkVersion(r); err != nil {
 		return nil, err
 	}
@@ -60,16 +68,13 @@ func (s *Server) machineProof(r *http.Request, body []byte) (*proof.Proof, error
 	if raw == "" {
 		return nil, refuse(http.StatusUnauthorized, "This needs a proof by the machine key; run 'lanyard up' on the machine.")
 	}
-	p, err := proof.Verify(raw, proof.Want{Method: r.Method, URL: r.URL.RequestURI(), Body: body, Hosts: s.hosts}, s.now())
-	if err != nil {
-		return nil, err
-	}
-	return p, s.useOnce(r.Context(), p)
+	return proof.Verify(raw, proof.Want{Method: r.Method, URL: r.URL.RequestURI(), Body: body, Hosts: s.hosts}, s.now())
 }
 
-// peerProof is machineProof for a machine that is enrolled.
+// peerProof is machineProof for a machine that is enrolled. A stranger's proof is not noted: it would be a way to fill
+// the database.
 func (s *Server) peerProof(r *http.Request, body []byte) (store.Peer, error) {
-	p, err := s.machineProof(r, body)
+	p, err := s.readMachineProof(r, body)
 	if err != nil {
 		return store.Peer{}, err
 	}
@@ -77,7 +82,10 @@ func (s *Server) peerProof(r *http.Request, body []byte) (store.Peer, error) {
 	if errors.Is(err, store.ErrNotFound) || err == nil && p.Subject != peer.ID {
 		return store.Peer{}, refuse(http.StatusForbidden, "This machine is not enrolled here (any more); run 'lanyard up' to join again.")
 	}
-	return peer, err
+	if err != nil {
+		return store.Peer{}, err
+	}
+	return peer, s.useOnce(r.Context(), p)
 }
 
 func (s *Server) useOnce(ctx context.Context, p *proof.Proof) error {

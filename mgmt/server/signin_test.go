@@ -186,9 +186,21 @@ func TestCodeThatIsKeptEndsWithTheLogins(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := n.code(s, "ann@example.org", password).Get("code")
+	between, err := m.push(api.PurposeLogin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := n.form(between)
+	page.fields.Set("login", "ann@example.org")
+	page.fields.Set("password", password)
+	page = n.post(between.browser, page.action, page.fields)
 	n.admin("POST", "/api/admin/users/ann@example.org/logout", nil, nil)
 	if got := n.exchange(s, code); code == "" || got.ID != "" || got.Error == "" {
-		t.Errorf("a code of before: %+v", got)
+		t.Errorf("a code of before was good for a token (%q)", got.Error)
+	}
+	page = n.get(between.browser, page.to)
+	if strings.Contains(page.to, "code=") {
+		t.Errorf("a sign-in from before goes on after its password: %d", page.status)
 	}
 }
 

@@ -95,6 +95,11 @@ func (s *Dex) ListAuthCodes(ctx context.Context) ([]storage.AuthCode, error) {
 	return list[storage.AuthCode](ctx, s, "code")
 }
 
+// ListAuthRequests is not of dex's interface either: they become codes.
+func (s *Dex) ListAuthRequests(ctx context.Context) ([]storage.AuthRequest, error) {
+	return list[storage.AuthRequest](ctx, s, "areq")
+}
+
 func (s *Dex) ListPasswords(ctx context.Context) ([]storage.Password, error) {
 	return list[storage.Password](ctx, s, "pw")
 }
