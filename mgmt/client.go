@@ -124,7 +124,7 @@ func (a *app) printEffect(cmd *cobra.Command, what string, e api.Effect) error {
 			fmt.Fprintf(w, "  in force on %s\n", strings.Join(e.Reached, ", "))
 		}
 		if len(e.Unreached) > 0 {
-			fmt.Fprintf(w, "  NOT reached: %s; they take it over when they connect\n", strings.Join(e.Unreached, ", "))
+			fmt.Fprintf(w, "  NOT in force yet on %s: not connected, or no answer within a second; they take it over when they connect\n", strings.Join(e.Unreached, ", "))
 		}
 	})
 }

@@ -98,7 +98,7 @@ func (f *Filter) Adopt(remotes []netip.AddrPort) {
 	for _, r := range remotes {
 		k := sshKey(r)
 		if f.table.flows[k] == nil && k.remote != f.own4 && k.remote != f.own6 {
-			f.table.add(&flow{key: k, peer: f.peers[k.remote], ssh: true, answered: true, born: now, seen: now}, now)
+			f.table.add(&flow{key: k, peer: f.peers[k.remote], ssh: true, answered: true, opened: true, born: now, seen: now}, now)
 		}
 	}
 }
@@ -194,6 +194,7 @@ func (f *Filter) inboundSSH(p []byte, h *header, now int64) Verdict {
 		return Drop
 	}
 	fl.seen = now
+	fl.opened = fl.opened || fl.answered && h.flags&(flagSYN|flagACK) == flagACK
 	fl.finIn = fl.finIn || h.flags&flagFIN != 0
 	fl.reset = fl.reset || h.flags&flagRST != 0
 	setPort(p, h.l4, h.l4+2, PortListen)

@@ -50,6 +50,7 @@ type flow struct {
 	ssh      bool // to overlay:22
 	place    Place
 	answered bool // a packet of the other direction was seen
+	opened   bool // to overlay:22: the peer went on after our answer; a SYN alone holds no place for long
 	finIn    bool
 	finOut   bool
 	reset    bool
@@ -63,7 +64,7 @@ func (f *flow) idle() time.Duration {
 		return idleICMP
 	case f.reset || f.finIn && f.finOut:
 		return idleClosing
-	case !f.answered:
+	case !f.established():
 		return idleOpening
 	case f.ssh:
 		return idleSSH
@@ -72,6 +73,8 @@ func (f *flow) idle() time.Duration {
 }
 
 func (f *flow) expired(now int64) bool { return now-f.seen > int64(f.idle()) }
+
+func (f *flow) established() bool { return f.answered && (f.opened || !f.ssh) }
 
 func (f *flow) closing() bool { return f.reset || f.finIn && f.finOut }
 
@@ -144,7 +147,7 @@ func (t *table) add(f *flow, now int64) bool {
 func (t *table) makeRoom(now int64, among func(*flow) bool) bool {
 	var oldest *flow
 	for _, f := range t.flows {
-		if !among(f) || f.answered && !f.closing() && !f.expired(now) {
+		if !among(f) || f.established() && !f.closing() && !f.expired(now) {
 			continue
 		}
 		if oldest == nil || f.seen < oldest.seen {

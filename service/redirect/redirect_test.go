@@ -217,12 +217,14 @@ func TestSilentFlowsExpire(t *testing.T) {
 }
 
 func TestOnePeerCannotFillTheTable(t *testing.T) {
-	f, _ := newFilter(t)
+	f, c := newFilter(t)
 	f.SetAdmit(true, []string{"p", "o"})
 	f.Inbound(tcp(peer4, own4, 1, 22, flagSYN)) // open: must survive
 	f.Outbound(tcp(own4, peer4, PortListen, 1, flagSYN|flagACK))
-	for port := range uint16(5000) {
+	f.Inbound(tcp(peer4, own4, 1, 22, flagACK))
+	for port := range uint16(5000) { // which the kernel answers, and the peer goes on with none
 		f.Inbound(tcp(peer4, own4, 1000+port, 22, flagSYN))
+		f.Outbound(tcp(own4, peer4, PortListen, 1000+port, flagSYN|flagACK))
 	}
 	if n := f.Flows(); n != maxSSHPeer {
 		t.Errorf("%d flows of one peer, want %d", n, maxSSHPeer)
@@ -232,6 +234,11 @@ func TestOnePeerCannotFillTheTable(t *testing.T) {
 	}
 	if f.Inbound(tcp(other4, own4, 1, 22, flagSYN)) != Pass {
 		t.Error("another peer finds no room")
+	}
+	c.t = c.t.Add(idleOpening + time.Second)
+	f.Expire()
+	if n := f.Flows(); n != 1 {
+		t.Errorf("%d flows after the half-open ones ran out, want the open one", n)
 	}
 }
 
