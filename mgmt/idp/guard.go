@@ -184,6 +184,7 @@ func (r *recorder) WriteHeader(status int) {
 		r.status = status
 	}
 }
+
 func (r *recorder) Write(b []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
 	return len(b), nil
