@@ -146,8 +146,16 @@ func (a *app) printEvent(w io.Writer, e store.Recorded) error {
 	}
 	parts := []string{when(e.Time), string(e.Type)}
 	for _, f := range []struct{ name, value string }{
-		{"user", e.User}, {"what", e.What}, {"target", e.Target}, {"as", e.LocalUser}, {"peer", e.Peer}, {"from", e.Source},
-		{"session", e.Session}, {"command", e.Command}, {"reason", string(e.Reason)}, {"detail", e.Detail},
+		{"user", e.User},
+		{"what", e.What},
+		{"target", e.Target},
+		{"as", e.LocalUser},
+		{"peer", e.Peer},
+		{"from", e.Source},
+		{"session", e.Session},
+		{"command", e.Command},
+		{"reason", string(e.Reason)},
+		{"detail", e.Detail},
 	} {
 		if f.value != "" {
 			parts = append(parts, f.name+"="+clean(f.value))
