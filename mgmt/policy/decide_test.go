@@ -85,10 +85,12 @@ func personCases() []decideCase {
 		{"everyone", query(rule(func(r *api.Rule) { r.Users, r.Everyone = nil, true })), same, reason.OK},
 		{"group of the token", query(rule(func(r *api.Rule) { r.Users, r.Groups = nil, []api.GroupRef{idp} })), same, reason.OK},
 		{"group by hand is another", query(rule(func(r *api.Rule) { r.Users, r.Groups = nil, []api.GroupRef{hand} })), same, reason.NoRule},
-		{"group added by the map", query(rule(func(r *api.Rule) { r.Users, r.Groups = nil, []api.GroupRef{hand} })),
+		{
+			"group added by the map", query(rule(func(r *api.Rule) { r.Users, r.Groups = nil, []api.GroupRef{hand} })),
 			func(q *Query) {
 				q.Users = map[api.UserRef]api.MapUser{ann: {UserRef: ann, Groups: []api.GroupRef{hand}}}
-			}, reason.OK},
+			}, reason.OK,
+		},
 		{"user absent from the map", query(rule()), func(q *Query) { q.Users = nil }, reason.OK},
 
 		{"blocked", query(rule()), func(q *Query) { q.Users[ann] = api.MapUser{UserRef: ann, Blocked: true} }, reason.Blocked},
@@ -134,8 +136,10 @@ func personCases() []decideCase {
 		{"stale map", query(rule()), stale, reason.MapStale},
 		{"stale by the map's own limit", query(rule()), func(q *Query) { q.MaxMapAge = 30 * time.Second }, reason.MapStale},
 		{"break-glass rule", query(rule(func(r *api.Rule) { r.OfflineForever = true })), stale, reason.OK},
-		{"blocked beats break-glass", query(rule(func(r *api.Rule) { r.OfflineForever = true })),
-			func(q *Query) { stale(q); q.Users[ann] = api.MapUser{Blocked: true} }, reason.Blocked},
+		{
+			"blocked beats break-glass", query(rule(func(r *api.Rule) { r.OfflineForever = true })),
+			func(q *Query) { stale(q); q.Users[ann] = api.MapUser{Blocked: true} }, reason.Blocked,
+		},
 		{"no map time", query(rule()), func(q *Query) { q.MapIssued = time.Time{} }, reason.MapStale},
 		{"clock before the map", query(rule()), func(q *Query) { q.Now = now.Add(-30 * 24 * time.Hour) }, reason.OK},
 
@@ -150,8 +154,10 @@ func personCases() []decideCase {
 		{"deny of root covers uid 0", query(rule(as("toor")), deny("root")), func(q *Query) { q.Account = Account{Name: "toor", ID: "0", Privileged: true} }, reason.LocalUser},
 		{"deny of another account", query(rule(), deny("www")), same, reason.OK},
 		{"deny of another user", query(rule(), deny("deploy")), func(q *Query) { q.Rules[1].Users = []api.UserRef{bob} }, reason.OK},
-		{"deny of email.local without verified email", query(rule(as("ann")), deny("{email.local}")),
-			func(q *Query) { q.Account.Name, q.Subject.EmailVerified = "ann", false }, reason.LocalUser},
+		{
+			"deny of email.local without verified email", query(rule(as("ann")), deny("{email.local}")),
+			func(q *Query) { q.Account.Name, q.Subject.EmailVerified = "ann", false }, reason.LocalUser,
+		},
 		{"deny does not wait for a fresh map", query(rule(func(r *api.Rule) { r.OfflineForever = true }), deny("deploy")), stale, reason.LocalUser},
 	}
 }
