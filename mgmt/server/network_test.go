@@ -335,9 +335,18 @@ func TestBareTokenIsRefusedEverywhere(t *testing.T) {
 	other := m.login("root@example.org")
 	stolen := client.Login{Key: other.Key, Salt: other.Salt, Bound: s.Bound}
 	routes := []struct{ method, path string }{
-		{"POST", api.RouteEnroll}, {"GET", api.RouteFollow}, {"POST", api.RouteLogin}, {"POST", api.RouteSeen}, {"GET", api.RouteMe},
-		{"POST", api.RouteLogout}, {"POST", api.RouteExplain}, {"GET", "/api/admin/users"}, {"POST", "/api/admin/users"}, {"GET", "/api/admin/audit"},
-		{"GET", "/dex/userinfo"}, {"POST", "/dex/token/introspect"},
+		{"POST", api.RouteEnroll},
+		{"GET", api.RouteFollow},
+		{"POST", api.RouteLogin},
+		{"POST", api.RouteSeen},
+		{"GET", api.RouteMe},
+		{"POST", api.RouteLogout},
+		{"POST", api.RouteExplain},
+		{"GET", "/api/admin/users"},
+		{"POST", "/api/admin/users"},
+		{"GET", "/api/admin/audit"},
+		{"GET", "/dex/userinfo"},
+		{"POST", "/dex/token/introspect"},
 	}
 	for _, r := range routes {
 		for _, scheme := range []string{"Bearer ", "DPoP ", ""} {
