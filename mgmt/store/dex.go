@@ -58,6 +58,7 @@ func get[T any](ctx context.Context, db rowQuerier, kind, id string) (v T, err e
 	err = json.Unmarshal(b, &v)
 	return
 }
+
 func list[T any](ctx context.Context, s *Dex, kind string) (out []T, err error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT body FROM dex WHERE kind=? ORDER BY id`, kind)
 	if err != nil {
@@ -77,6 +78,7 @@ func list[T any](ctx context.Context, s *Dex, kind string) (out []T, err error) 
 	}
 	return out, rows.Err()
 }
+
 func del(ctx context.Context, s *Dex, kind, id string) error {
 	r, err := s.db.ExecContext(ctx, `DELETE FROM dex WHERE kind=? AND id=?`, kind, id)
 	if err != nil {
@@ -87,6 +89,7 @@ func del(ctx context.Context, s *Dex, kind, id string) error {
 	}
 	return nil
 }
+
 func update[T any](ctx context.Context, s *Dex, kind, id string, exp func(T) time.Time, f func(T) (T, error)) error {
 	c, err := s.db.Conn(ctx)
 	if err != nil {
@@ -125,6 +128,7 @@ func update[T any](ctx context.Context, s *Dex, kind, id string, exp func(T) tim
 	done = err == nil
 	return err
 }
+
 func (s *Dex) GarbageCollect(ctx context.Context, now time.Time) (r storage.GCResult, err error) {
 	n := func(kind string) int64 {
 		x, e := s.db.ExecContext(ctx, `DELETE FROM dex WHERE kind=? AND exp>0 AND exp<?`, kind, now.UnixNano())
