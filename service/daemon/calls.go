@@ -173,8 +173,10 @@ func (d *Daemon) connect(ctx context.Context, host string, port uint16) (net.Con
 	}
 	p, ok := sshconfig.Lookup(n.store.Current(), host)
 	if !ok {
-		return nil, &api.Error{Status: http.StatusNotFound, Code: string(reason.NoRule),
-			Message: fmt.Sprintf("No machine %q is in reach; 'lanyard status' lists those that are.", host)}
+		return nil, &api.Error{
+			Status: http.StatusNotFound, Code: string(reason.NoRule),
+			Message: fmt.Sprintf("No machine %q is in reach; 'lanyard status' lists those that are.", host),
+		}
 	}
 	addr := p.Addr4
 	if !addr.IsValid() {
@@ -182,8 +184,10 @@ func (d *Daemon) connect(ctx context.Context, host string, port uint16) (net.Con
 	}
 	conn, err := n.tunnel().Dial(ctx, netip.AddrPortFrom(addr, port))
 	if err != nil {
-		return nil, &api.Error{Status: http.StatusBadGateway, Code: string(reason.Unreachable),
-			Message: fmt.Sprintf("%s does not answer through the tunnel (%v); 'lanyard status' shows when it was last heard of.", p.Name, err)}
+		return nil, &api.Error{
+			Status: http.StatusBadGateway, Code: string(reason.Unreachable),
+			Message: fmt.Sprintf("%s does not answer through the tunnel (%v); 'lanyard status' shows when it was last heard of.", p.Name, err),
+		}
 	}
 	return conn, nil
 }
