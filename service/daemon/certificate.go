@@ -29,8 +29,10 @@ func (d *Daemon) certificate(who ipc.Who, r ipc.MachineCertificateRequest) (*ipc
 		return nil, err
 	}
 	if !slices.ContainsFunc(m.Peers, func(p api.Peer) bool { return slices.Contains(p.MachineAccounts, account.Name) }) {
-		return nil, &api.Error{Status: http.StatusForbidden, Code: string(reason.NoRule),
-			Message: "No policy lets the account " + account.Name + " of this machine in anywhere; ask your administrator."}
+		return nil, &api.Error{
+			Status: http.StatusForbidden, Code: string(reason.NoRule),
+			Message: "No policy lets the account " + account.Name + " of this machine in anywhere; ask your administrator.",
+		}
 	}
 	key, err := ssh.ParsePublicKey(r.Key)
 	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
@@ -49,14 +51,20 @@ func certifiable(who ipc.Who, lookup func(string) (accounts.Account, error)) (ac
 	a, err := lookup(who.Name)
 	switch {
 	case err != nil || who.ID == "" || a.UID != who.ID:
-		return accounts.Account{}, &api.Error{Status: http.StatusForbidden,
-			Message: "This machine has no account with the number " + who.ID + "; only accounts with a name can be let in elsewhere."}
+		return accounts.Account{}, &api.Error{
+			Status:  http.StatusForbidden,
+			Message: "This machine has no account with the number " + who.ID + "; only accounts with a name can be let in elsewhere.",
+		}
 	case who.ID == overflowUID:
-		return accounts.Account{}, &api.Error{Status: http.StatusForbidden,
-			Message: "The account " + a.Name + " stands for whoever has no number here; run ssh as an account of its own."}
+		return accounts.Account{}, &api.Error{
+			Status:  http.StatusForbidden,
+			Message: "The account " + a.Name + " stands for whoever has no number here; run ssh as an account of its own.",
+		}
 	case (a.UID == "0") != (a.Name == "root"):
-		return accounts.Account{}, &api.Error{Status: http.StatusForbidden,
-			Message: "The account " + a.Name + " is another name of root; run ssh as root or as an account of its own."}
+		return accounts.Account{}, &api.Error{
+			Status:  http.StatusForbidden,
+			Message: "The account " + a.Name + " is another name of root; run ssh as root or as an account of its own.",
+		}
 	}
 	return a, nil
 }
