@@ -140,8 +140,10 @@ func network(_ context.Context, v *visit) []Finding {
 		return []Finding{{Name: name, Finding: "Lanyard is switched off.", Next: "lanyard up"}}
 	}
 	if m := v.status.Map; m != nil && m.Stale {
-		return []Finding{{Name: name, Finding: "The network map is too old; this machine admits nobody.",
-			Next: "make the management server reachable", Code: reason.MapStale}}
+		return []Finding{{
+			Name: name, Finding: "The network map is too old; this machine admits nobody.",
+			Next: "make the management server reachable", Code: reason.MapStale,
+		}}
 	}
 	return good(name, "This machine is %s; machines it knows: %d.", v.machine.Name, len(v.status.Peers))
 }
@@ -204,8 +206,10 @@ func clock(_ context.Context, v *visit) []Finding {
 	if d < 0 {
 		word = "behind"
 	}
-	return []Finding{{Name: name, Finding: fmt.Sprintf("It is %s %s the management server's.", d.Abs().Round(time.Second), word),
-		Next: "set the clock of the machine that is wrong (timedatectl set-ntp true)", Code: reason.ClockSkew}}
+	return []Finding{{
+		Name: name, Finding: fmt.Sprintf("It is %s %s the management server's.", d.Abs().Round(time.Second), word),
+		Next: "set the clock of the machine that is wrong (timedatectl set-ntp true)", Code: reason.ClockSkew,
+	}}
 }
 
 func signedIn(_ context.Context, v *visit) []Finding {
@@ -240,8 +244,10 @@ func dropIn(ctx context.Context, v *visit) []Finding {
 		return nil
 	}
 	if _, err := os.Stat(v.Paths.DropIn); err != nil {
-		return []Finding{{Name: name, Finding: fmt.Sprintf("%s is not there.", v.Paths.DropIn),
-			Next: "lanyard ssh " + peer.Name + ", or look at the service's log", Code: reason.Internal}}
+		return []Finding{{
+			Name: name, Finding: fmt.Sprintf("%s is not there.", v.Paths.DropIn),
+			Next: "lanyard ssh " + peer.Name + ", or look at the service's log", Code: reason.Internal,
+		}}
 	}
 	want := sshconfig.Settings(sshconfig.Input{
 		Map: &api.Map{Self: api.Peer{ID: v.status.Self.ID}}, Paths: v.Paths,
@@ -251,13 +257,17 @@ func dropIn(ctx context.Context, v *visit) []Finding {
 		return []Finding{{Name: name, Finding: sentence(err), Next: "install OpenSSH's client"}}
 	}
 	if !strings.Contains(got["identityfile"], "lanyard-") {
-		return []Finding{{Name: name, Finding: "Plain ssh does not read " + v.Paths.DropIn + ".", Warning: true,
-			Next: "lanyard ssh setup, or use 'lanyard ssh HOST'"}}
+		return []Finding{{
+			Name: name, Finding: "Plain ssh does not read " + v.Paths.DropIn + ".", Warning: true,
+			Next: "lanyard ssh setup, or use 'lanyard ssh HOST'",
+		}}
 	}
 	for k, w := range want {
 		if g := got[k]; g != w && !strings.HasSuffix(g, " "+w) && k != "identityfile" && k != "certificatefile" {
-			return []Finding{{Name: name, Finding: fmt.Sprintf("For %s ssh uses %s %q in place of %q.", peer.Name, k, g, w),
-				Next: "look for the setting in your ~/.ssh/config"}}
+			return []Finding{{
+				Name: name, Finding: fmt.Sprintf("For %s ssh uses %s %q in place of %q.", peer.Name, k, g, w),
+				Next: "look for the setting in your ~/.ssh/config",
+			}}
 		}
 	}
 	return good(name, "ssh finds %s and checks its host key.", peer.Name)
@@ -307,8 +317,10 @@ func withoutDesktop(env []string) []string {
 func weakened(_ context.Context, v *visit) []Finding {
 	var out []Finding
 	for _, w := range sshconfig.Weakened(v.Paths) {
-		out = append(out, Finding{Name: "your ssh configuration", Warning: true, Finding: w.String(),
-			Next: fmt.Sprintf("edit line %d of %s", w.Line, w.File)})
+		out = append(out, Finding{
+			Name: "your ssh configuration", Warning: true, Finding: w.String(),
+			Next: fmt.Sprintf("edit line %d of %s", w.Line, w.File),
+		})
 	}
 	return out
 }
@@ -322,8 +334,10 @@ func serving(_ context.Context, v *visit) []Finding {
 	s := v.status.SSH
 	switch {
 	case !s.Serving:
-		return []Finding{{Name: name, Finding: "SSH is switched on here, but no policy lets anyone in.",
-			Next: "an administrator adds a policy", Code: reason.NoRule, Warning: true}}
+		return []Finding{{
+			Name: name, Finding: "SSH is switched on here, but no policy lets anyone in.",
+			Next: "an administrator adds a policy", Code: reason.NoRule, Warning: true,
+		}}
 	case s.Mode == "netstack" && s.Detail != "":
 		return good(name, "Sessions end in the in-process network stack: %s.", s.Detail)
 	}
@@ -340,8 +354,10 @@ func problems(_ context.Context, v *visit) []Finding {
 		out = append(out, Finding{Name: "service", Finding: p})
 	}
 	if v.status.Audit.Full {
-		out = append(out, Finding{Name: "audit", Finding: "The audit spool is full; new sessions are refused.",
-			Next: "make the management server reachable", Code: reason.AuditFull})
+		out = append(out, Finding{
+			Name: "audit", Finding: "The audit spool is full; new sessions are refused.",
+			Next: "make the management server reachable", Code: reason.AuditFull,
+		})
 	}
 	return out
 }
