@@ -132,8 +132,10 @@ func (s *Server) routes() http.Handler {
 		return answer(w, struct{}{})
 	}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, &api.Error{Status: http.StatusNotFound,
-			Message: "The Lanyard service does not know this request; it is older or newer than the program that asks: run 'lanyard service restart' after an upgrade."})
+		refuse(w, &api.Error{
+			Status:  http.StatusNotFound,
+			Message: "The Lanyard service does not know this request; it is older or newer than the program that asks: run 'lanyard service restart' after an upgrade.",
+		})
 	})
 	return mux
 }
