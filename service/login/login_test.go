@@ -99,7 +99,7 @@ func TestHostileAnswersDoNotSignAnyoneIn(t *testing.T) {
 			c := s.config(t)
 			var status int
 			var body string
-			var good = make(chan struct{})
+			good := make(chan struct{})
 			c.Open = func(string) error {
 				to, q := s.answer()
 				go func() {
