@@ -135,8 +135,10 @@ func (s *stub) token(w http.ResponseWriter, r *http.Request) {
 
 func (s *stub) idToken(sub, nonce string) string {
 	now := time.Now().Unix()
-	claims := map[string]any{"iss": s.srv.URL, "sub": sub, "aud": "lanyard", "email": "ann@example.com",
-		"iat": now, "exp": now + int64(s.life.Seconds())}
+	claims := map[string]any{
+		"iss": s.srv.URL, "sub": sub, "aud": "lanyard", "email": "ann@example.com",
+		"iat": now, "exp": now + int64(s.life.Seconds()),
+	}
 	if nonce != "" {
 		claims["nonce"] = nonce
 	}
