@@ -388,16 +388,20 @@ func FuzzRender(f *testing.F) {
 	f.Add("web-1", "p1", "deploy", "lanyard.internal", "ansible")
 	f.Add("x\nHost *", "p1\n", "a b", "x\ny", "$(id)")
 	f.Fuzz(func(t *testing.T, name, id, login, zone, account string) {
-		m := network(t, api.Peer{ID: id, Name: name, ShortName: true, ServesSSH: true, LoginAs: login, MachineAccounts: []string{account},
-			Addr4: netip.MustParseAddr("100.110.0.9")})
+		m := network(t, api.Peer{
+			ID: id, Name: name, ShortName: true, ServesSSH: true, LoginAs: login, MachineAccounts: []string{account},
+			Addr4: netip.MustParseAddr("100.110.0.9"),
+		})
 		m.Zone = zone
 		files, err := Render(Input{Map: m, Paths: paths.User("default"), Program: "/usr/bin/lanyard"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		keywords := map[string]bool{"Host": true, "HostName": true, "Match": true, "HostKeyAlias": true, "User": true,
+		keywords := map[string]bool{
+			"Host": true, "HostName": true, "Match": true, "HostKeyAlias": true, "User": true,
 			"IdentityFile": true, "CertificateFile": true, "GlobalKnownHostsFile": true, "IdentitiesOnly": true,
-			"AddKeysToAgent": true, "StrictHostKeyChecking": true, "UserKnownHostsFile": true, "VerifyHostKeyDNS": true, "#": true}
+			"AddKeysToAgent": true, "StrictHostKeyChecking": true, "UserKnownHostsFile": true, "VerifyHostKeyDNS": true, "#": true,
+		}
 		lines := strings.Split(strings.TrimSuffix(string(files.Config), "\n"), "\n")
 		if len(lines) > 23 {
 			t.Fatalf("too many lines:\n%s", files.Config)
@@ -414,8 +418,10 @@ func FuzzRender(f *testing.F) {
 func TestMachineOutOfReachSaysWhyByItsNamesOnly(t *testing.T) {
 	m := network(t, peer(t, 3, "web-1"))
 	m.Refused = []api.RefusedPeer{
-		{Name: "db-1", ShortName: true, Code: "blocked"}, {Name: "mail", Code: "blocked"},
-		{Name: "x y", Code: "blocked"}, {Name: "odd", Code: "; evil"},
+		{Name: "db-1", ShortName: true, Code: "blocked"},
+		{Name: "mail", Code: "blocked"},
+		{Name: "x y", Code: "blocked"},
+		{Name: "odd", Code: "; evil"},
 	}
 	h := newHome(t, m)
 	h.mine = "Host db-1.elsewhere\n\tHostName db-1.elsewhere.example\nHost mine\n\tHostName 192.0.2.7\n"
