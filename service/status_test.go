@@ -24,12 +24,14 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 		{"not signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signIn{}, []string{"Nobody is signed in", "Next: lanyard login"}},
 		{"signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signedIn, []string{"as ann@example.com until 13:00", "Next: ssh web-1\n"}},
 		{
-			"userspace", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}, Tunnel: ipc.Tunnel{Mode: "userspace"}},
+			"userspace",
+			ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}, Tunnel: ipc.Tunnel{Mode: "userspace"}},
 			signedIn,
 			[]string{"Next: lanyard ssh web-1"},
 		},
 		{
-			"an account of a machine", ipc.Status{
+			"an account of a machine",
+			ipc.Status{
 				State: ipc.StateConnected, Self: self, Caller: ipc.Caller{Account: "ansible"},
 				Peers: []ipc.Peer{{Name: "db-1", ServesSSH: true}, {Name: "web-1", ShortName: true, ServesSSH: true, LoginAs: "deploy", MachineAccounts: []string{"ansible", "ci"}}},
 			},
@@ -37,7 +39,8 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 			[]string{"Without a sign-in, web-1 lets these accounts of this machine in: ansible, ci.", "Next: ssh web-1\n"},
 		},
 		{
-			"another account of that machine", ipc.Status{
+			"another account of that machine",
+			ipc.Status{
 				State: ipc.StateConnected, Self: self, Caller: ipc.Caller{Account: "ann"},
 				Peers: []ipc.Peer{{Name: "web-1", ServesSSH: true, MachineAccounts: []string{"ansible"}}},
 			},
@@ -45,12 +48,14 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 			[]string{"Next: lanyard login"},
 		},
 		{
-			"offline", ipc.Status{State: ipc.StateOffline, Self: self, Map: &ipc.Map{HeardAt: now.Add(-time.Hour)}, Problems: []string{"It does not answer."}},
+			"offline",
+			ipc.Status{State: ipc.StateOffline, Self: self, Map: &ipc.Map{HeardAt: now.Add(-time.Hour)}, Problems: []string{"It does not answer."}},
 			signIn{},
 			[]string{"without word from the management server since 11:00", "Problem: It does not answer."},
 		},
 		{
-			"who is here", ipc.Status{State: ipc.StateConnected, Self: self, Sessions: []ipc.Session{{ID: "s1", User: "eve\x1b[2J", LocalUser: "deploy", Source: "bos-laptop", Since: now}}},
+			"who is here",
+			ipc.Status{State: ipc.StateConnected, Self: self, Sessions: []ipc.Session{{ID: "s1", User: "eve\x1b[2J", LocalUser: "deploy", Source: "bos-laptop", Since: now}}},
 			signIn{},
 			[]string{`eve\x1b[2J`, "bos-laptop", "s1"},
 		},
