@@ -49,8 +49,10 @@ func newLab(t *testing.T, before func(*lab)) *lab {
 		}
 	}
 	id := strconv.Itoa(os.Getpid()%10000) + strings.ToLower(t.Name()[4:8])
-	l := &lab{t: t, nsA: "lyta" + id, nsB: "lytb" + id, ma: newMachine(t, 1), mb: newMachine(t, 2),
-		lanA: netip.MustParseAddr("10.77.0.1"), lanB: netip.MustParseAddr("10.77.0.2")}
+	l := &lab{
+		t: t, nsA: "lyta" + id, nsB: "lytb" + id, ma: newMachine(t, 1), mb: newMachine(t, 2),
+		lanA: netip.MustParseAddr("10.77.0.1"), lanB: netip.MustParseAddr("10.77.0.2"),
+	}
 	for _, ns := range []string{l.nsA, l.nsB} {
 		sh(t, "ip", "netns", "add", ns)
 		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
