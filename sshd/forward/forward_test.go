@@ -13,8 +13,15 @@ func TestDestinationIsAHostAndAPort(t *testing.T) {
 		port uint32
 		want string // "": refused
 	}{
-		{"localhost", 80, "localhost"}, {"[::1]", 80, "::1"}, {"10.0.0.1", 65535, "10.0.0.1"},
-		{"", 80, ""}, {"a b", 80, ""}, {"/run/x.sock", 80, ""}, {"a\x00b", 80, ""}, {"x", 0, ""}, {"x", 65536, ""},
+		{"localhost", 80, "localhost"},
+		{"[::1]", 80, "::1"},
+		{"10.0.0.1", 65535, "10.0.0.1"},
+		{"", 80, ""},
+		{"a b", 80, ""},
+		{"/run/x.sock", 80, ""},
+		{"a\x00b", 80, ""},
+		{"x", 0, ""},
+		{"x", 65536, ""},
 		{strings.Repeat("a", 254), 80, ""},
 	} {
 		host, _, err := parseTarget(ssh.Marshal(target{c.host, c.port, "127.0.0.1", 1}))
