@@ -45,10 +45,13 @@ func cases() []change {
 	return append(all, refusedCertificate()...)
 }
 
-func claim(name string, v any) func(*sample)  { return func(s *sample) { s.bound.claims[name] = v } }
+func claim(name string, v any) func(*sample) { return func(s *sample) { s.bound.claims[name] = v } }
+
 func header(name string, v any) func(*sample) { return func(s *sample) { s.bound.header[name] = v } }
-func without(name string) func(*sample)       { return func(s *sample) { delete(s.bound.claims, name) } }
-func fresh(name string, v any) func(*sample)  { return func(s *sample) { s.fresh.claims[name] = v } }
+
+func without(name string) func(*sample) { return func(s *sample) { delete(s.bound.claims, name) } }
+
+func fresh(name string, v any) func(*sample) { return func(s *sample) { s.fresh.claims[name] = v } }
 
 // insert puts raw JSON behind the opening brace of the claims.
 func insert(raw string) func(*sample) {
