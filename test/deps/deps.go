@@ -2,9 +2,6 @@
 package deps
 
 import (
-	_ "gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	_ "gvisor.dev/gvisor/pkg/tcpip/stack/gro"
-	_ "gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	_ "github.com/Microsoft/go-winio"
 	_ "github.com/charmbracelet/x/conpty"
 	_ "github.com/coder/websocket"
@@ -47,5 +44,8 @@ import (
 	_ "golang.zx2c4.com/wireguard/tun"
 	_ "golang.zx2c4.com/wireguard/tun/netstack"
 	_ "gopkg.in/yaml.v3"
+	_ "gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	_ "gvisor.dev/gvisor/pkg/tcpip/stack/gro"
+	_ "gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	_ "modernc.org/sqlite"
 )
