@@ -116,7 +116,7 @@ func (a *app) auditCommand() *cobra.Command {
 				path := fmt.Sprintf("/api/admin/audit?after=%d&limit=%d&wait=%d", after, limit, wait)
 				if err := a.call(cmd.Context(), http.MethodGet, path, nil, &events); err != nil {
 					if follow && cmd.Context().Err() != nil {
-						return nil // the person pressed Ctrl-C
+						return nil //nolint:nilerr // the person pressed Ctrl-C
 					}
 					return err
 				}

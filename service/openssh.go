@@ -160,7 +160,7 @@ func pipe(profile, host string, port uint16) error {
 		// Without ReaderFrom: the buffer's size is ours to choose. ssh's end of input is passed on.
 		io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{os.Stdin}, make([]byte, pipeBuffer))
 		if w, ok := conn.(interface{ CloseWrite() error }); ok {
-			w.CloseWrite()
+			_ = w.CloseWrite()
 		} else {
 			conn.Close()
 		}

@@ -282,7 +282,6 @@ type signIn struct {
 	start    api.LoginStart
 	started  *api.LoginStarted
 	browser  *http.Client
-	tokens   tokens
 	refresh  string
 }
 

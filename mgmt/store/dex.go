@@ -102,7 +102,7 @@ func update[T any](ctx context.Context, s *Dex, kind, id string, exp func(T) tim
 	done := false
 	defer func() {
 		if !done {
-			c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			_, _ = c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // the error that led here counts
 		}
 	}()
 	old, err := get[T](ctx, c, kind, id)

@@ -18,7 +18,7 @@ func othersWrite(fi fs.FileInfo) bool { return fi.Mode().Perm()&0o022 != 0 }
 // syncDir makes a rename durable. Some file systems cannot; the file is whole either way.
 func syncDir(dir string) {
 	if d, err := os.Open(dir); err == nil {
-		d.Sync()
+		_ = d.Sync()
 		d.Close()
 	}
 }

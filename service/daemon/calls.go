@@ -264,7 +264,7 @@ func (d *Daemon) explain(_ context.Context, who ipc.Who, r api.ExplainRequest) (
 	}
 	a, err := accounts.Lookup(r.Account)
 	if err != nil {
-		return &api.ExplainReply{Code: string(reason.NoAccount), Message: reason.NoAccount.Sentence(), Steps: []string{err.Error()}}, nil
+		return &api.ExplainReply{Code: string(reason.NoAccount), Message: reason.NoAccount.Sentence(), Steps: []string{err.Error()}}, nil //nolint:nilerr // it is the answer
 	}
 	q.Account = policy.Account{Name: a.Name, ID: a.UID, Privileged: a.Privileged, System: a.System}
 	dec := policy.Decide(q)

@@ -213,7 +213,9 @@ func (n *network) setTunnel(m *api.Map, st machine.State) error {
 		defer n.mu.Unlock()
 		if n.tun == tun {
 			n.inTunnel = n.peers
-			n.tun.SetPeers(n.peers)
+			if err := n.tun.SetPeers(n.peers); err != nil {
+				n.d.log.Warn("machines that left are still in the tunnel until the next change", "err", err)
+			}
 		}
 	})
 	return n.tun.SetPeers(all)

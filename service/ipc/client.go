@@ -145,7 +145,7 @@ func (c *Client) Connect(ctx context.Context, host string, port uint16) (net.Con
 		return nil, fmt.Errorf("ask the Lanyard service for a connection: %w", err)
 	}
 	br := bufio.NewReader(conn)
-	res, err := http.ReadResponse(br, req)
+	res, err := http.ReadResponse(br, req) //nolint:bodyclose // the body is conn, which is closed or handed over
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("read the Lanyard service's answer: %w", err)

@@ -62,7 +62,11 @@ func Serve(l net.Listener, calls Calls, log *slog.Logger) *Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	s.wg.Go(func() { s.http.Serve(&credListener{Listener: l, open: map[string]int{}}) })
+	s.wg.Go(func() {
+		if err := s.http.Serve(&credListener{Listener: l, open: map[string]int{}}); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the service takes no more calls; restart it", "err", err)
+		}
+	})
 	return s
 }
 
@@ -180,7 +184,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, c Who) error {
 		changed := s.calls.Changed() // before Status, so that no change falls between
 		rc.SetWriteDeadline(time.Now().Add(30 * time.Second))
 		if enc.Encode(s.status(c)) != nil || rc.Flush() != nil {
-			return nil // the caller went away
+			return nil //nolint:nilerr // the caller went away
 		}
 		select {
 		case <-changed:
@@ -270,7 +274,7 @@ func pipe(in net.Conn, inReader io.Reader, out net.Conn) {
 
 func closeWrite(c net.Conn) {
 	if w, ok := c.(interface{ CloseWrite() error }); ok {
-		w.CloseWrite()
+		_ = w.CloseWrite() // a side that is gone has its end
 		return
 	}
 	c.Close()

@@ -49,7 +49,7 @@ func listen(state, issuer string) (*callback, error) {
 		ReadHeaderTimeout: 5 * time.Second,
 		MaxHeaderBytes:    32 << 10, // codes are short; a browser's cookies for 127.0.0.1 need not be
 	}
-	go c.srv.Serve(ln)
+	go func() { _ = c.srv.Serve(ln) }() // ends with close; without it, the wait for the browser ends at its deadline
 	return c, nil
 }
 

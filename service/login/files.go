@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
 	"lanyard/platform/paths"
 	"lanyard/service/keystore"
@@ -177,19 +176,6 @@ func wireKey(key ed25519.PrivateKey) []byte {
 		return nil // an ed25519 key always has one
 	}
 	return pub.Marshal()
-}
-
-// who names the person for messages.
-func who(c token.Claims, me *api.Me) string {
-	switch {
-	case me != nil && me.Email != "":
-		return me.Email
-	case c.Email != "":
-		return c.Email
-	case c.Name != "":
-		return c.Name
-	}
-	return c.Subject
 }
 
 // Find returns the machine id of this user's login, from the names of its files; for when the service cannot be asked.

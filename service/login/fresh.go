@@ -25,7 +25,7 @@ func Stale(p paths.Paths, peer string) error {
 	_, _, name := p.Identity(peer)
 	f, err := fresh.Read(name)
 	if err != nil {
-		return nil // nothing to spoil
+		return nil //nolint:nilerr // nothing to spoil
 	}
 	f.RefreshAfter = time.Unix(0, 0)
 	return paths.WriteFile(name, []byte(f.String()), 0o600)

@@ -77,8 +77,10 @@ func (t *turn) done(began time.Time, err error) {
 		o.Err = err.Error()
 	}
 	if raw, err := json.Marshal(o); err == nil {
-		t.f.Truncate(0)
-		t.f.WriteAt(raw, 0)
+		// Who finds no word here, or half of one, does the work once more.
+		if t.f.Truncate(0) == nil {
+			_, _ = t.f.WriteAt(raw, 0)
+		}
 	}
 	t.f.Close()
 }

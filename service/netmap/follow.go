@@ -72,7 +72,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		began := time.Now()
 		err := f.session(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to end
 		}
 		var gone *GoneError
 		if errors.As(err, &gone) {

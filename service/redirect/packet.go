@@ -39,13 +39,6 @@ func toAddr(a netip.Addr) addr {
 
 func (a addr) is4() bool { return a.hi == 0 && a.lo>>32 == 0xffff }
 
-func (a addr) netip() netip.Addr {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], a.hi)
-	binary.BigEndian.PutUint64(b[8:], a.lo)
-	return netip.AddrFrom16(b).Unmap()
-}
-
 // header is what the filter needs to know of a packet.
 type header struct {
 	src, dst     addr

@@ -83,7 +83,7 @@ func (s *Spool) Delivered(ids []string) {
 		// Everything is delivered: begin a new segment, so that the room comes back. The old one stays until the
 		// new one has a line that carries the chain on.
 		if err := s.nextSegment(); err != nil {
-			s.fail(err)
+			_ = s.fail(err) // the next event is told
 		}
 	}
 	s.prune()

@@ -316,7 +316,7 @@ func (s *Spool) syncer() {
 		// Outside the lock: logins go on meanwhile. A segment that was closed since is synced already.
 		if err := f.Sync(); err != nil && !errors.Is(err, os.ErrClosed) {
 			s.mu.Lock()
-			s.fail(err)
+			_ = s.fail(err) // the next event is told
 			s.mu.Unlock()
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -66,9 +65,8 @@ func childMain() {
 }
 
 type childState struct {
-	tn     *Tunnel
-	conn   net.Conn
-	served atomic.Int64
+	tn   *Tunnel
+	conn net.Conn
 }
 
 func (c *childState) obey(o order, r *reply) (err error) {

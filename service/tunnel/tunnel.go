@@ -189,12 +189,12 @@ func (t *Tunnel) Close() error {
 	t.closing.Do(func() {
 		t.cancel()
 		t.placing.Lock() // a Listener that is being made is closed below
-		t.placing.Unlock()
 		t.mu.Lock()
 		l := t.listener
 		inherits := t.inherits
 		t.inherits = nil
 		t.mu.Unlock()
+		t.placing.Unlock()
 		if l != nil {
 			t.closed = l.Close()
 		}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -65,7 +66,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // readError makes of a closed or timed-out connection's raw error what net.Conn returns.
 func (c *Conn) readError(err error) error {
-	if errno, ok := err.(syscall.Errno); ok {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
 		return &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: errno}
 	}
 	return err

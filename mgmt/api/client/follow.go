@@ -35,6 +35,7 @@ func (c *Client) Follow(ctx context.Context, m Machine, have api.Have) (*Stream,
 	h.Set(api.HeaderVersion, strconv.Itoa(api.Version))
 	dial, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	//nolint:bodyclose // websocket.Dial says that the body never needs closing
 	ws, res, err := websocket.Dial(dial, "ws"+strings.TrimPrefix(c.URL(api.RouteFollow), "http"), &websocket.DialOptions{
 		HTTPClient: c.http, HTTPHeader: h,
 	})

@@ -161,8 +161,7 @@ func (s *Server) take(r *http.Request, ws *websocket.Conn, id string, up api.Up,
 		s.have[id] = append(s.have[id], *up.Have)
 		if m != nil {
 			var v api.Map
-			json.Unmarshal(m.Map, &v)
-			if v.Epoch != up.Have.Epoch || v.Version != up.Have.Version {
+			if err := json.Unmarshal(m.Map, &v); err != nil || v.Epoch != up.Have.Epoch || v.Version != up.Have.Version {
 				send(r, ws, api.Down{Map: m})
 			}
 		}
@@ -188,7 +187,7 @@ func (s *Server) take(r *http.Request, ws *websocket.Conn, id string, up api.Up,
 func send(r *http.Request, ws *websocket.Conn, d api.Down) {
 	b, err := json.Marshal(d)
 	if err == nil {
-		ws.Write(r.Context(), websocket.MessageText, b)
+		_ = ws.Write(r.Context(), websocket.MessageText, b)
 	}
 }
 
@@ -228,7 +227,7 @@ func (s *Server) Send(peer string, d api.Down) {
 		panic(err)
 	}
 	ctx := (&http.Request{}).Context()
-	ws.Write(ctx, websocket.MessageText, b)
+	_ = ws.Write(ctx, websocket.MessageText, b)
 }
 
 // SetDown makes the server break every connection, and new ones.

@@ -80,7 +80,7 @@ func (s *Stack) configure(addrs []netip.Addr) error {
 		return fmt.Errorf("make a network stack: %v", err)
 	}
 	for _, a := range addrs {
-		number, subnet := tcpip.NetworkProtocolNumber(ipv4.ProtocolNumber), header.IPv4EmptySubnet
+		number, subnet := ipv4.ProtocolNumber, header.IPv4EmptySubnet
 		if a.Is6() {
 			number, subnet = ipv6.ProtocolNumber, header.IPv6EmptySubnet
 		}
@@ -106,7 +106,7 @@ func (s *Stack) DialUDP(to netip.AddrPort) (net.Conn, error) {
 }
 
 func full(a netip.AddrPort) (tcpip.FullAddress, tcpip.NetworkProtocolNumber) {
-	number := tcpip.NetworkProtocolNumber(ipv4.ProtocolNumber)
+	number := ipv4.ProtocolNumber
 	if a.Addr().Is6() {
 		number = ipv6.ProtocolNumber
 	}
