@@ -1,8 +1,0 @@
-//go:build !windows
-
-package deps
-
-import (
-	_ "fyne.io/systray"
-	_ "github.com/creack/pty"
-)
