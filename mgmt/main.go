@@ -53,6 +53,11 @@ func newRoot() *cobra.Command {
 		a.serveCommand(), a.userCommand(), a.groupCommand(), a.policyCommand(), a.setupKeyCommand(), a.peerCommand(), a.tokenCommand(),
 		a.auditCommand(), a.explainCommand(), a.restoredCommand(), manCommand(root),
 	)
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() { // cobra would print the help for a verb that is none, and exit with 0
+			c.Args, c.RunE = cobra.NoArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return root
 }
 
