@@ -295,7 +295,7 @@ func codeOf(err error) reason.Code {
 	return reason.Internal
 }
 
-func firstOf(s ...string) string {
+func firstOf[T ~string](s ...T) T {
 	for _, x := range s {
 		if x != "" {
 			return x

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -41,7 +42,7 @@ type conn struct {
 	life     context.CancelFunc
 	scope    *spawn.Scope
 	sessions map[*session.Session]bool
-	forwards int
+	forwards map[*forwarded]bool
 	open     int // channels
 	closed   bool
 }
@@ -129,7 +130,7 @@ func (c *conn) over() {
 	c.s.forget(c)
 }
 
-// review decides the session again.
+// review decides the session again. Where it goes on, channels that have lost what they use end.
 func (c *conn) review() reason.Code {
 	c.mu.Lock()
 	g := c.grant
@@ -143,7 +144,16 @@ func (c *conn) review() reason.Code {
 		if c.begun {
 			g.decided = d
 		}
+		sessions := c.openSessions()
 		c.mu.Unlock()
+		c.reviewForwards(g)
+		for _, s := range sessions {
+			s.Review(func(k api.Capability) bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return g.decided.Has(k)
+			})
+		}
 		return reason.OK
 	}
 	switch d.Code {
@@ -152,6 +162,9 @@ func (c *conn) review() reason.Code {
 	}
 	return d.Code
 }
+
+// openSessions lists the session channels. The caller holds c.mu.
+func (c *conn) openSessions() []*session.Session { return slices.Collect(maps.Keys(c.sessions)) }
 
 // checkTime ends the session at its limits.
 func (c *conn) checkTime() {
@@ -170,62 +183,84 @@ func (c *conn) checkTime() {
 	}
 }
 
-// closeTime is how long the client may take to read the reason and hang up by itself. A connection that is cut at
-// once may lose what it has not read yet (a reset overtakes data).
-const closeTime = 200 * time.Millisecond
+// Times of an end. Together they keep it within the second, whatever the client and the processes do.
+const (
+	// killTime is how long the connection stays for the sake of processes that take long to die: who sees it close
+	// may rely on their end.
+	killTime = 500 * time.Millisecond
+	// closeTime is how long the client may take to hang up by itself. A connection that is cut at once may lose what
+	// it has not read yet (a reset overtakes data).
+	closeTime = 200 * time.Millisecond
+)
 
 // end ends the session, and reports whether this call did. Everybody sees the reason, every process is killed, the
-// connection closes; a shutdown spares what ignores a hang-up.
-func (c *conn) end(code reason.Code) bool {
+// connection closes; a shutdown spares what ignores a hang-up. Nothing of it waits for the client: it may have
+// stopped reading, and every write to it hangs until the connection is closed. last is what to write to it still.
+func (c *conn) end(code reason.Code, last ...func()) bool {
 	c.mu.Lock()
 	if c.ended != "" || c.closed {
 		c.mu.Unlock()
 		return false
 	}
 	c.ended = code
-	scope := c.scope
-	sessions := make([]*session.Session, 0, len(c.sessions))
-	for s := range c.sessions {
-		sessions = append(sessions, s)
-	}
-	cut := c.life
+	scope, cut := c.scope, c.life
+	sessions := c.openSessions()
 	c.mu.Unlock()
 	c.s.cfg.Log.Info("ended a session", "session", c.id, "peer", c.source.Name, "reason", code)
+	for _, s := range sessions {
+		s.Ending() // before a process dies of it
+		last = append(last, func() { s.End(code.Line()) })
+	}
+	killed := make(chan struct{})
 	c.s.run(func() {
-		for _, s := range sessions {
-			s.Ending() // before a process dies of it
+		defer close(killed)
+		if scope == nil {
+			return
 		}
-		var wg sync.WaitGroup
-		if scope != nil {
-			wg.Go(func() {
-				if code != reason.Shutdown {
-					scope.Kill()
-				}
-				scope.Close()
-			})
+		if code != reason.Shutdown {
+			scope.Kill()
 		}
-		for _, s := range sessions {
-			wg.Go(func() { s.End(code.Line()) })
+		scope.Close()
+	})
+	if cut != nil {
+		cut() // forwards
+	}
+	c.s.run(func() {
+		begin := time.Now()
+		_ = c.nc.SetWriteDeadline(begin.Add(session.TellTime))
+		told := make(chan struct{})
+		var telling sync.WaitGroup
+		for _, f := range last {
+			telling.Add(1)
+			c.s.run(func() { defer telling.Done(); f() })
 		}
-		if cut != nil {
-			cut() // forwards
-		}
-		wg.Wait()
+		c.s.run(func() { telling.Wait(); close(told) })
+		waitFor(told, time.Until(begin.Add(session.TellTime)))
+		waitFor(killed, time.Until(begin.Add(killTime)))
 		_ = c.nc.CloseWrite()
-		select {
-		case <-c.gone:
-		case <-time.After(closeTime):
-		}
+		waitFor(c.gone, closeTime)
 		c.nc.Close()
 	})
 	return true
 }
 
+// waitFor waits until done closes, at most that long.
+func waitFor(done <-chan struct{}, most time.Duration) {
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
+}
+
 // channel opens a channel of the client, after the session was decided once more.
 func (c *conn) channel(life context.Context, g *grant, nch ssh.NewChannel) {
 	if code := c.review(); code != reason.OK {
-		_ = nch.Reject(ssh.Prohibited, code.Line())
-		c.end(code)
+		refuse := func() { _ = nch.Reject(ssh.Prohibited, code.Line()) }
+		if !c.end(code, refuse) {
+			refuse()
+		}
 		return
 	}
 	c.mu.Lock()
@@ -293,7 +328,7 @@ func (c *conn) sessionLogin(g *grant) *session.Login {
 	scope := c.scope
 	c.mu.Unlock()
 	return &session.Login{
-		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Scope: scope,
+		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Scope: scope.Channel(api.NewID("c")),
 		Can: c.can(g), Moved: c.moved, Life: c.s.life, Go: c.s.run,
 		Log: c.s.cfg.Log.With("session", c.id, "user", g.user, "peer", c.source.Name),
 		Refused: func(what, command string, k api.Capability) {
@@ -314,7 +349,7 @@ func (c *conn) sessionLogin(g *grant) *session.Login {
 					e.Detail = r.Exit.Signal
 				}
 				c.mu.Lock()
-				e.Reason = c.ended
+				e.Reason = firstOf(c.ended, r.Reason)
 				c.mu.Unlock()
 				_ = c.s.record(e)
 			}
@@ -365,10 +400,7 @@ func (c *conn) info() (SessionInfo, bool) {
 	for range c.forwards {
 		i.Channels = append(i.Channels, "forward-local")
 	}
-	sessions := make([]*session.Session, 0, len(c.sessions))
-	for s := range c.sessions {
-		sessions = append(sessions, s)
-	}
+	sessions := c.openSessions()
 	c.mu.Unlock()
 	for _, s := range sessions { // they call back under their own lock
 		if w := s.What(); w != "" {

@@ -43,18 +43,34 @@ func TestMain(m *testing.M) {
 			os.Exit(exit)
 		}
 	}
-	dir, err := os.MkdirTemp("", "lanyard-helper")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	helperDir = dir
+	sweep()
 	exit := m.Run()
-	os.RemoveAll(dir)
+	if dir, err := helperDir(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
 	os.Exit(exit)
 }
 
-var helperDir string
+// tempPrefix begins the names of our temporary folders; the number of the process follows.
+const tempPrefix = "lanyard-sshd-"
+
+// sweep removes what earlier runs left that were killed or ran out of time.
+func sweep() {
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*-*"))
+	for _, dir := range old {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), tempPrefix), "-")
+		if _, err := os.Stat("/proc/" + pid); err != nil {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+func tempDir() (string, error) {
+	return os.MkdirTemp("", fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
+}
+
+// helperDir is made when a test needs it.
+var helperDir = sync.OnceValues(tempDir)
 
 const (
 	issuerURL = "https://id.example"
@@ -139,7 +155,7 @@ func newLab(t *testing.T) *lab {
 // publicDir is a folder that every account may enter, unlike t.TempDir.
 func publicDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lanyard-sshd")
+	dir, err := tempDir()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,10 +201,14 @@ var helperOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.Chmod(helperDir, 0o755); err != nil {
+	dir, err := helperDir()
+	if err != nil {
 		return "", err
 	}
-	p := filepath.Join(helperDir, "helper")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return "", err
+	}
+	p := filepath.Join(dir, "helper")
 	return p, os.WriteFile(p, b, 0o755)
 })
 

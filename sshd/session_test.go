@@ -134,8 +134,18 @@ func TestTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "resize", func() bool { return strings.Contains(screen(), "40 90") })
-	p.Write([]byte{3}) // Ctrl-C
-	if exit := exitOf(t, c.Wait()); exit != 255 && exit != 130 {
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	eventually(t, "end", func() bool {
+		p.Write([]byte{3}) // Ctrl-C; a shell whose child ends by itself at that moment goes on
+		select {
+		case err = <-ended:
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
+	if exit := exitOf(t, err); exit != 255 && exit != 130 {
 		t.Errorf("exit %d after Ctrl-C: %q", exit, screen())
 	}
 }

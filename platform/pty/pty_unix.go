@@ -3,6 +3,7 @@
 package pty
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -23,6 +24,10 @@ func Open(size Size, modes []Mode) (*PTY, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a terminal: %w", err)
 	}
+	if m, err = pollable(m); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open a terminal: %w", err)
+	}
 	p := &PTY{File: m, Slave: s, name: s.Name()}
 	if err := p.setModes(modes); err != nil {
 		p.Close()
@@ -40,8 +45,13 @@ func (p *PTY) Name() string { return p.name }
 
 // Resize tells the terminal and the process in it of a new size.
 func (p *PTY) Resize(s Size) error {
-	ws := pty.Winsize{Rows: clamp(s.Rows), Cols: clamp(s.Cols), X: clamp(s.Width), Y: clamp(s.Height)}
-	if err := pty.Setsize(p.File, &ws); err != nil {
+	ws := unix.Winsize{Row: clamp(s.Rows), Col: clamp(s.Cols), Xpixel: clamp(s.Width), Ypixel: clamp(s.Height)}
+	rc, err := p.SyscallConn() // pty.Setsize would make reads block
+	if err == nil {
+		cerr := rc.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &ws) })
+		err = errors.Join(cerr, err)
+	}
+	if err != nil {
 		return fmt.Errorf("set the size of %s: %w", p.name, err)
 	}
 	return nil

@@ -11,10 +11,10 @@ type procStat struct {
 	zombie             bool
 }
 
-// members looks through /proc for the living processes of a scope: marked in their environment, or in the kernel
+// members looks through /proc for the living processes of a scope: marked by this variable, or in the kernel
 // session of a member, or descended from one. known holds the kernel sessions that are the scope's, and grows.
-func members(id string, known map[int]bool) []int {
-	mark := []byte(MarkerName + "=" + id)
+func members(variable string, known map[int]bool) []int {
+	mark := []byte(variable)
 	all := processes()
 	in := make(map[int]bool)
 	for _, p := range all {

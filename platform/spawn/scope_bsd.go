@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,12 +24,16 @@ func NewScopes() *Scopes { return new(Scopes) }
 // Open makes the scope of session id.
 func (c *Scopes) Open(id string) *Scope { return &Scope{id: id} }
 
-// Scope is the processes of one session.
+// Channel makes the scope of a channel, within s: what it holds, s holds too.
+func (s *Scope) Channel(id string) *Scope { return &Scope{id: id, parent: s} }
+
+// Scope is the processes of one session, or of one of its channels.
 type Scope struct {
-	id string
+	id     string
+	parent *Scope // nil: a session
 
 	mu     sync.RWMutex // held for reading while a process starts
-	killed bool
+	killed atomic.Bool
 
 	pidsMu sync.Mutex
 	used   bool // something was started
@@ -58,21 +63,26 @@ func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) 
 
 // Kill kills every process of the scope.
 func (s *Scope) Kill() {
-	s.mu.Lock()
-	s.killed = true
-	s.mu.Unlock()
-	s.pidsMu.Lock()
+	s.killed.Store(true)
 	known := make(map[int]bool)
-	for _, p := range s.pids {
-		known[p] = true
-		_ = syscall.Kill(-p, syscall.SIGKILL) // at once, before ps is asked
+	used := false
+	kill := func() { // at once, before ps is asked
+		s.pidsMu.Lock()
+		defer s.pidsMu.Unlock()
+		for _, p := range s.pids {
+			known[p] = true
+			_ = syscall.Kill(-p, syscall.SIGKILL)
+		}
+		used = s.used
 	}
-	s.pidsMu.Unlock()
-	if !s.used {
+	kill()
+	s.stopStarts()
+	kill()
+	if !used {
 		return
 	}
 	for end := time.Now().Add(killTime); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		found := members(MarkerName+"="+s.id, known)
+		found := members(s.mark(), known)
 		for _, p := range found {
 			_ = syscall.Kill(p, syscall.SIGKILL)
 		}
@@ -83,11 +93,7 @@ func (s *Scope) Kill() {
 }
 
 // Close ends the scope without killing anybody.
-func (s *Scope) Close() {
-	s.mu.Lock()
-	s.killed = true
-	s.mu.Unlock()
-}
+func (s *Scope) Close() { s.stopStarts() }
 
 // members asks ps(1): it may read environments where the kernel lets us.
 func members(mark string, known map[int]bool) []int {

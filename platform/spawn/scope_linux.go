@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,7 +45,10 @@ func NewScopes() *Scopes {
 	if c.dir != "" {
 		old, _ := filepath.Glob(filepath.Join(c.dir, groupPrefix+"*"))
 		for _, d := range old {
-			os.Remove(d) // fails while it has processes
+			channels, _ := filepath.Glob(filepath.Join(d, groupPrefix+"*"))
+			for _, g := range append(channels, d) {
+				os.Remove(g) // fails while it has processes
+			}
 		}
 	}
 	return c
@@ -83,13 +88,17 @@ func ownGroup() (string, bool) {
 // Open makes the scope of session id. Nothing is made in the system before the first process.
 func (c *Scopes) Open(id string) *Scope { return &Scope{id: id, of: c} }
 
-// Scope is the processes of one session.
+// Channel makes the scope of a channel, within s: what it holds, s holds too.
+func (s *Scope) Channel(id string) *Scope { return &Scope{id: id, of: s.of, parent: s} }
+
+// Scope is the processes of one session, or of one of its channels.
 type Scope struct {
-	id string
-	of *Scopes
+	id     string
+	of     *Scopes
+	parent *Scope // nil: a session
 
 	mu     sync.RWMutex // held for reading while a process starts
-	killed bool
+	killed atomic.Bool
 
 	group  sync.Once
 	dir    string // control group, or ""
@@ -114,10 +123,15 @@ func (s *Scope) started(pid int) {
 
 func (s *Scope) openGroup() {
 	s.fd = -1
-	if s.of.dir == "" {
+	within := s.of.dir
+	if s.parent != nil {
+		s.parent.group.Do(s.parent.openGroup)
+		within = s.parent.dir
+	}
+	if within == "" {
 		return
 	}
-	dir := filepath.Join(s.of.dir, groupPrefix+s.id)
+	dir := filepath.Join(within, groupPrefix+s.id)
 	if os.Mkdir(dir, 0o755) != nil {
 		return
 	}
@@ -150,12 +164,12 @@ func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) 
 
 // Kill kills every process of the scope and waits until they are gone.
 func (s *Scope) Kill() {
-	s.mu.Lock()
-	s.killed = true
-	s.mu.Unlock()
+	s.killed.Store(true)
 	s.group.Do(func() { s.fd = -1 }) // no process was ever started
+	s.killGroup()                    // at once: also a process that hangs while it starts
+	s.stopStarts()
 	if s.dir != "" {
-		_ = os.WriteFile(filepath.Join(s.dir, "cgroup.kill"), []byte("1"), 0)
+		s.killGroup()
 		s.drain()
 	}
 	s.pidsMu.Lock()
@@ -171,7 +185,7 @@ func (s *Scope) Kill() {
 	}
 	// Freshly forked children appear between two looks: until one look finds nobody.
 	for end := time.Now().Add(killTime); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		found := members(s.id, known)
+		found := members(s.mark(), known)
 		for _, p := range found {
 			_ = syscall.Kill(p, syscall.SIGKILL)
 		}
@@ -181,11 +195,18 @@ func (s *Scope) Kill() {
 	}
 }
 
+// killGroup kills what is in the control group and in those of its channels.
+func (s *Scope) killGroup() {
+	if s.dir != "" {
+		_ = os.WriteFile(filepath.Join(s.dir, "cgroup.kill"), []byte("1"), 0)
+	}
+}
+
 // drain waits a moment for the control group to be empty. Looking through /proc costs far more, and is then done
 // once, for those who were moved out of the group (su and sudo with PAM do that).
 func (s *Scope) drain() {
 	for end := time.Now().Add(killTime / 4); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if b, err := os.ReadFile(filepath.Join(s.dir, "cgroup.procs")); err != nil || len(b) == 0 {
+		if b, err := os.ReadFile(filepath.Join(s.dir, "cgroup.events")); err != nil || bytes.Contains(b, []byte("populated 0")) {
 			return
 		}
 	}
@@ -193,9 +214,7 @@ func (s *Scope) drain() {
 
 // Close ends the scope without killing anybody: what still runs, runs on.
 func (s *Scope) Close() {
-	s.mu.Lock()
-	s.killed = true
-	s.mu.Unlock()
+	s.stopStarts()
 	s.group.Do(func() { s.fd = -1 })
 	if s.fd >= 0 {
 		unix.Close(s.fd)
@@ -211,6 +230,7 @@ func (c *Scopes) remove(dir string) {
 	if dir != "" {
 		c.left = append(c.left, dir)
 	}
+	slices.SortFunc(c.left, func(a, b string) int { return len(b) - len(a) }) // channels before their session
 	keep := c.left[:0]
 	for _, d := range c.left {
 		if err := os.Remove(d); err != nil && !os.IsNotExist(err) {

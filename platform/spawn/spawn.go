@@ -1,7 +1,7 @@
 // Package spawn starts processes for an account and keeps track of everything they start in turn.
 //
-// A Scope is all processes of one session. Killing it reaches what has left the process group, the terminal and
-// the parent (setsid, nohup, daemons), which an ordinary hang-up is meant to spare.
+// A Scope is all processes of one session, or of one of its channels. Killing it reaches what has left the process
+// group, the terminal and the parent (setsid, nohup, daemons), which an ordinary hang-up is meant to spare.
 package spawn
 
 import (
@@ -39,5 +39,9 @@ var ErrAccount = errors.New("Lanyard does not run as root here, so it can serve 
 // ErrKilled says that the scope has been killed; nothing starts in it any more.
 var ErrKilled = errors.New("the session has ended")
 
-// MarkerName is the environment variable that marks the processes of a scope.
-const MarkerName = "LANYARD_SESSION"
+// MarkerName is the environment variable that marks the processes of a session, ChannelMarkerName that of one of
+// its channels.
+const (
+	MarkerName        = "LANYARD_SESSION"
+	ChannelMarkerName = "LANYARD_CHANNEL"
+)

@@ -51,12 +51,16 @@ func start(t *testing.T, s *Scope, script string) (*Process, string) {
 func gone(t *testing.T, pid string) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		b, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err != nil || strings.Contains(string(b), ") Z ") {
+		if !running(pid) {
 			return
 		}
 	}
 	t.Errorf("process %s is alive", pid)
+}
+
+func running(pid string) bool {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !strings.Contains(string(b), ") Z ")
 }
 
 // Each way in which a process hides. Without control groups the environment and the parents must do.
@@ -97,6 +101,41 @@ func TestKillFindsWhatHides(t *testing.T) {
 					t.Errorf("a killed scope starts: %v", err)
 				}
 			})
+		}
+	}
+}
+
+func TestChannelIsPartOfItsSession(t *testing.T) {
+	for _, groups := range []bool{true, false} {
+		scopes := NewScopes()
+		if !groups {
+			scopes.dir = ""
+		}
+		s := scopes.Open("session")
+		one, two := s.Channel("one"), s.Channel("two")
+		const daemon = "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 1"
+		a, pid := start(t, one, daemon)
+		b, other := start(t, two, daemon)
+		one.Kill()
+		gone(t, pid)
+		a.Wait()
+		if syscall.Kill(b.Pid, 0) != nil || !running(other) {
+			t.Error("the other channel's process has gone")
+		}
+		if _, err := one.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t), Dir: "/"}); !errors.Is(err, ErrKilled) {
+			t.Errorf("a killed channel starts: %v", err)
+		}
+		one.Close()
+		s.Kill()
+		gone(t, other)
+		b.Wait()
+		if _, err := s.Channel("three").Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t), Dir: "/"}); !errors.Is(err, ErrKilled) {
+			t.Errorf("a channel of a killed session starts: %v", err)
+		}
+		s.Close()
+		two.Close()
+		if len(scopes.left) != 0 {
+			t.Errorf("control groups stay: %v", scopes.left)
 		}
 	}
 }

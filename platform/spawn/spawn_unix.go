@@ -49,12 +49,14 @@ func (s *Scope) Start(c Command) (*Process, error) {
 		sys.Setctty, sys.Ctty = true, 0
 		files = []*os.File{c.PTY.Slave, c.PTY.Slave, c.PTY.Slave}
 	}
-	attr := &os.ProcAttr{Dir: c.Dir, Files: files, Sys: sys, Env: append(c.Env, MarkerName+"="+s.id)}
+	attr := &os.ProcAttr{Dir: c.Dir, Files: files, Sys: sys, Env: append(c.Env, s.marks()...)}
 
-	s.mu.RLock() // Kill waits for starts under way, and starts after it are refused
-	defer s.mu.RUnlock()
-	if s.killed {
-		return nil, ErrKilled
+	for x := s; x != nil; x = x.parent {
+		x.mu.RLock() // Kill waits for starts under way, and starts after it are refused
+		defer x.mu.RUnlock()
+		if x.killed.Load() {
+			return nil, ErrKilled
+		}
 	}
 	p := &Process{scope: s}
 	var err error
@@ -70,8 +72,32 @@ func (s *Scope) Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
 	p.Pid = p.proc.Pid
-	s.started(p.Pid)
+	for x := s; x != nil; x = x.parent {
+		x.started(p.Pid)
+	}
 	return p, nil
+}
+
+// mark is the variable that marks every process of the scope, marks what a process of it gets.
+func (s *Scope) mark() string {
+	if s.parent != nil {
+		return ChannelMarkerName + "=" + s.id
+	}
+	return MarkerName + "=" + s.id
+}
+
+func (s *Scope) marks() []string {
+	if s.parent != nil {
+		return append(s.parent.marks(), s.mark())
+	}
+	return []string{s.mark()}
+}
+
+// stopStarts lets no more processes start, and waits for those that do.
+func (s *Scope) stopStarts() {
+	s.killed.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 }
 
 func dirError(dir string, err error) error {
@@ -90,7 +116,9 @@ func (p *Process) Wait() (e Exit, ok bool) {
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()
-	p.scope.forget(p.Pid)
+	for x := p.scope; x != nil; x = x.parent {
+		x.forget(p.Pid)
+	}
 	st, err := p.proc.Wait()
 	if err != nil {
 		return Exit{}, false

@@ -27,9 +27,13 @@ func NewScopes() *Scopes { return new(Scopes) }
 // Open makes the scope of session id.
 func (c *Scopes) Open(id string) *Scope { return &Scope{id: id} }
 
-// Scope is the processes of one session, a job object.
+// Channel makes the scope of a channel, a job object within that of s (nested jobs, Windows 8).
+func (s *Scope) Channel(id string) *Scope { return &Scope{id: id, parent: s} }
+
+// Scope is the processes of one session, or of one of its channels: a job object.
 type Scope struct {
-	id string
+	id     string
+	parent *Scope // nil: a session
 
 	mu     sync.Mutex
 	job    windows.Handle
@@ -49,19 +53,22 @@ func (s *Scope) Start(c Command) (*Process, error) {
 	if !CanServe(c.Account) {
 		return nil, fmt.Errorf("sessions of other accounts are not supported on Windows yet: %w", ErrAccount)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.killed {
-		return nil, ErrKilled
-	}
-	if s.job == 0 {
-		job, err := windows.CreateJobObject(nil, nil)
-		if err != nil {
-			return nil, fmt.Errorf("make a job object for the session: %w", err)
+	var jobs []windows.Handle // the session's first
+	var env []string
+	for x := s; x != nil; x = x.parent {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if err := x.openJob(); err != nil {
+			return nil, err
 		}
-		s.job = job
+		jobs = append([]windows.Handle{x.job}, jobs...)
+		if x.parent != nil {
+			env = append(env, ChannelMarkerName+"="+x.id)
+		} else {
+			env = append(env, MarkerName+"="+x.id)
+		}
 	}
-	env := append(c.Env, MarkerName+"="+s.id)
+	env = append(c.Env, env...)
 	p := new(Process)
 	if c.PTY != nil {
 		pid, h, err := c.PTY.Start(c.Path, c.Argv, &syscall.ProcAttr{Dir: c.Dir, Env: env})
@@ -86,7 +93,11 @@ func (s *Scope) Start(c Command) (*Process, error) {
 	}
 	h, err := windows.OpenProcess(windows.PROCESS_SET_QUOTA|windows.PROCESS_TERMINATE, false, uint32(p.Pid))
 	if err == nil {
-		err = windows.AssignProcessToJobObject(s.job, h)
+		for _, job := range jobs {
+			if err = windows.AssignProcessToJobObject(job, h); err != nil {
+				break
+			}
+		}
 		windows.CloseHandle(h)
 	}
 	if err != nil {
@@ -94,6 +105,22 @@ func (s *Scope) Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("put the process into the session's job: %w", err)
 	}
 	return p, nil
+}
+
+// openJob makes the scope's job object, once. The caller holds s.mu.
+func (s *Scope) openJob() error {
+	if s.killed {
+		return ErrKilled
+	}
+	if s.job != 0 {
+		return nil
+	}
+	job, err := windows.CreateJobObject(nil, nil)
+	if err != nil {
+		return fmt.Errorf("make a job object for the session: %w", err)
+	}
+	s.job = job
+	return nil
 }
 
 // Kill kills every process of the scope.

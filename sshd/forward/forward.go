@@ -25,10 +25,11 @@ type Login struct {
 	Allowed func(host string, ip netip.Addr, port uint16) (netip.AddrPort, bool)
 	// Refused records a destination that is not granted.
 	Refused func(target string, c reason.Code)
-	// Begin records that a connection opens; the function it returns, that it closed.
-	Begin func(target string) func(in, out int64)
+	// Begin records that a connection to host, which resolved to the address to, opens; the function it returns,
+	// that it closed, with what m has counted.
+	Begin func(target, host string, to netip.AddrPort, m *flow.Meter) (end func())
 	Moved func()
-	Life  context.Context // ends with the SSH connection
+	Life  context.Context // ends with the SSH connection, or when the destination is no longer granted
 	Go    func(func())    // runs a goroutine that the server waits for
 }
 
@@ -81,16 +82,22 @@ func Direct(l *Login, nch ssh.NewChannel) {
 		return
 	}
 	var conn net.Conn
+	var to netip.AddrPort
 	granted := false
 	for _, ip := range addrs {
-		to, ok := l.Allowed(host, ip, port)
-		if !ok {
+		var ok bool
+		if to, ok = l.Allowed(host, ip, port); !ok {
 			continue
 		}
 		granted = true
 		// The address that was checked is the one that is dialled; the name is not asked again.
 		if conn, err = dial(l.Life, l.Account, to); err == nil {
 			break
+		}
+	}
+	if conn != nil {
+		if _, granted = l.Allowed(host, to.Addr(), port); !granted { // a dial takes seconds
+			conn.Close()
 		}
 	}
 	if !granted {
@@ -106,11 +113,11 @@ func Direct(l *Login, nch ssh.NewChannel) {
 		conn.Close()
 		return
 	}
-	end := l.Begin(name)
-	l.Go(func() { ssh.DiscardRequests(reqs) })
 	m := &flow.Meter{Moved: l.Moved}
+	end := l.Begin(name, host, to, m)
+	l.Go(func() { ssh.DiscardRequests(reqs) })
 	bridge(l, ch, conn, m)
-	end(m.In.Load(), m.Out.Load())
+	end()
 }
 
 func (l *Login) refuse(nch ssh.NewChannel, name string) {
@@ -133,7 +140,10 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 
 // bridge copies both ways; each end of data closes the other side's writing half.
 func bridge(l *Login, ch ssh.Channel, conn net.Conn, m *flow.Meter) {
-	stop := context.AfterFunc(l.Life, func() { conn.Close() })
+	stop := context.AfterFunc(l.Life, func() {
+		conn.Close()
+		_ = ch.Close()
+	})
 	defer stop()
 	done := make(chan struct{})
 	l.Go(func() {

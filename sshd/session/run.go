@@ -12,7 +12,7 @@ import (
 	"lanyard/sshd/flow"
 )
 
-// start starts the program and the goroutines that serve it. The caller holds s.mu.
+// start starts the program and the goroutines that serve it, from Serve's goroutine.
 func (s *Session) start(what, command, path string, argv []string) error {
 	c := spawn.Command{
 		Path: path, Argv: argv, Env: s.environment(), Dir: s.login.Account.Home,
@@ -26,20 +26,21 @@ func (s *Session) start(what, command, path string, argv []string) error {
 }
 
 func (s *Session) startPTY(c spawn.Command, what, command string) error {
-	if err := s.givePTY(); err != nil {
-		s.pty.Close()
-		s.pty = nil
-		return err
-	}
-	proc, err := s.login.Scope.Start(c)
-	if err != nil {
-		s.pty.Close()
-		s.pty = nil
-		return err
-	}
-	s.pty.CloseSlave()
-	s.proc = proc
 	p := s.pty
+	err := s.givePTY()
+	var proc *spawn.Process
+	if err == nil {
+		proc, err = s.login.Scope.Start(c)
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.pty = nil
+		s.mu.Unlock()
+		p.Close()
+		return err
+	}
+	p.CloseSlave()
+	s.started(proc, what, command)
 	s.login.Go(func() { _ = flow.FromChannel(p, s.ch, &s.meter) })
 	out := s.copyOut(func() error {
 		if proc.DirError != nil {
@@ -47,12 +48,19 @@ func (s *Session) startPTY(c spawn.Command, what, command string) error {
 		}
 		return flow.ToChannel(s.ch, p, &s.meter)
 	})
-	s.end = s.login.Begin(what, command)
 	s.login.Go(func() {
 		s.finish(proc, out, ptyLinger)
 		p.Close()
 	})
 	return nil
+}
+
+// started records the program, before any of its output can move.
+func (s *Session) started(proc *spawn.Process, what, command string) {
+	end := s.login.Begin(what, command)
+	s.mu.Lock()
+	s.proc, s.end = proc, end
+	s.mu.Unlock()
 }
 
 // ptyLinger is how long output may still come after the program of a terminal has ended. Usually the terminal's
@@ -91,7 +99,7 @@ func (s *Session) startPipes(c spawn.Command, what, command string) error {
 	for _, f := range c.Files {
 		f.Close()
 	}
-	s.proc = proc
+	s.started(proc, what, command)
 	s.login.Go(func() {
 		_ = flow.FromChannel(stdin, s.ch, &s.meter)
 		stdin.Close()
@@ -105,7 +113,6 @@ func (s *Session) startPipes(c spawn.Command, what, command string) error {
 			}
 			return flow.ToChannel(stderrWriter{s}, stderr, &s.meter)
 		})
-	s.end = s.login.Begin(what, command)
 	s.login.Go(func() {
 		s.finish(proc, out, 0)
 		// Copying from a pipe that a background process still holds ends here.
@@ -139,6 +146,7 @@ func (s *Session) copyOut(copies ...func() error) <-chan struct{} {
 func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, linger time.Duration) {
 	stop := context.AfterFunc(s.login.Life, proc.Release)
 	defer stop()
+	defer s.login.Scope.Close()
 	e, ok := proc.Wait()
 	if !ok {
 		s.over(s.result(nil))
@@ -152,15 +160,13 @@ func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, linger time.D
 	case <-out:
 	case <-patience:
 	case <-s.closed:
+	case <-s.ending: // a client that reads nothing delays nothing
 	}
 	s.over(s.result(&e))
-	s.mu.Lock()
-	told := s.ended
-	s.mu.Unlock()
-	if told {
-		return // who ended the session closes the connection once the reason is on its way
+	if s.isEnding() {
+		return // who ends the session closes the channel or the connection once the reason is on its way
 	}
-	if s.lock(tellTime) {
+	if s.lock(TellTime) {
 		defer s.unlock()
 	}
 	s.sendExit(e)
@@ -181,7 +187,9 @@ func (s *Session) over(r Result) {
 }
 
 func (s *Session) result(e *spawn.Exit) Result {
-	return Result{Exit: e, In: s.meter.In.Load(), Out: s.meter.Out.Load()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Result{Exit: e, In: s.meter.In.Load(), Out: s.meter.Out.Load(), Reason: s.lost}
 }
 
 // sendExit is RFC 4254 §6.10.

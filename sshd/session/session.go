@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,10 +25,10 @@ import (
 // Login is what the channels of one connection share.
 type Login struct {
 	Account accounts.Account
-	Env     []string // SSH_CONNECTION and the like, added to what the account gets
-	Helper  []string // argv prefix of the session helper
-	Scope   *spawn.Scope
-	// Can says what the decision in force grants.
+	Env     []string     // SSH_CONNECTION and the like, added to what the account gets
+	Helper  []string     // argv prefix of the session helper
+	Scope   *spawn.Scope // the channel's
+	// Can says what the decision in force grants. It may be called under a lock.
 	Can func(api.Capability) bool
 	// Refused records that something was asked for that is not granted.
 	Refused func(what, command string, cap api.Capability)
@@ -44,6 +45,7 @@ type Login struct {
 type Result struct {
 	Exit    *spawn.Exit // nil: the connection ended first
 	In, Out int64       // bytes
+	Reason  reason.Code // why the channel was ended; "" when it was not, or the whole connection was
 }
 
 // Session is one channel.
@@ -56,19 +58,28 @@ type Session struct {
 	// writing serialises stderr and the channel's end: x/crypto/ssh builds packets of one stream in one buffer.
 	writing chan struct{}
 
-	mu    sync.Mutex // guards the rest
-	what  string     // "" before a program was asked for
-	env   []string
-	term  string
-	pty   *pty.PTY
-	proc  *spawn.Process
-	end   func(Result)
-	ended bool // by a decision: no exit status is sent
+	// ending closes when a decision ends the channel: no exit status is sent then.
+	ending chan struct{}
+	once   sync.Once // closes ending
+
+	// mu guards the rest. Nobody holds it while the client has to do something, or while a program starts: what
+	// ends a session waits for it. Only Serve's goroutine writes what, env, term and pty.
+	mu   sync.Mutex
+	what string           // "" before a program was asked for
+	uses []api.Capability // what the channel is there by
+	lost reason.Code      // why a decision ended this channel alone
+	env  []string
+	term string
+	pty  *pty.PTY
+	proc *spawn.Process
+	end  func(Result)
 }
 
 // New makes a session of an accepted channel.
 func New(l *Login, ch ssh.Channel) *Session {
-	s := &Session{login: l, ch: ch, closed: make(chan struct{}), writing: make(chan struct{}, 1)}
+	s := &Session{
+		login: l, ch: ch, closed: make(chan struct{}), ending: make(chan struct{}), writing: make(chan struct{}, 1),
+	}
 	s.meter.Moved = l.Moved
 	return s
 }
@@ -77,7 +88,19 @@ func New(l *Login, ch ssh.Channel) *Session {
 func (s *Session) What() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.isEnding() {
+		return ""
+	}
 	return s.what
+}
+
+func (s *Session) isEnding() bool {
+	select {
+	case <-s.ending:
+		return true
+	default:
+		return false
+	}
 }
 
 // Serve answers the client's requests until the channel closes. Then what runs is hung up.
@@ -97,6 +120,9 @@ func (s *Session) Serve(reqs <-chan *ssh.Request) {
 	}
 	if s.pty != nil {
 		s.pty.Close() // a program that ignores the hang-up reads an end and can write no more
+	}
+	if s.proc == nil {
+		s.login.Scope.Close()
 	}
 }
 
@@ -170,7 +196,7 @@ func (s *Session) openPTY(payload []byte) bool {
 		s.login.Log.Error("no terminal", "err", err)
 		return false
 	}
-	s.pty, s.term = p, req.Term
+	s.pty, s.term, s.uses = p, req.Term, append(s.uses, api.CapPTY)
 	return true
 }
 
@@ -195,52 +221,80 @@ func (s *Session) signal(payload []byte) bool {
 // stderr of an open channel, but of a refused request only "failed".
 func (s *Session) program(r *ssh.Request, what, command string, need api.Capability) answer {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.what != "" || s.ended {
+	if s.what != "" || s.isEnding() {
+		s.mu.Unlock()
 		return no
 	}
 	s.what = what
+	s.mu.Unlock()
 	_ = r.Reply(true, nil)
-	if !s.login.Can(need) {
+	readOnly := what == "sftp" && !s.login.Can(api.CapSFTP)
+	if what == "sftp" && !readOnly {
+		need = api.CapSFTP
+	}
+	if !s.claim(need) {
 		s.login.Refused(what, command, need)
 		s.login.Go(func() { s.fail(reason.Capability.Line()) })
 		return replied
 	}
 	path, argv := shellCommand(s.login.Account, command, what == "shell")
 	if what == "sftp" {
-		path, argv = sftp.Command(s.login.Helper, !s.login.Can(api.CapSFTP))
+		path, argv = sftp.Command(s.login.Helper, readOnly)
 	}
-	if err := s.start(what, command, path, argv); err != nil {
+	if err := s.start(what, command, path, argv); err != nil && !s.isEnding() {
 		s.login.Log.Error("cannot start a program", "what", what, "err", err)
 		s.login.Go(func() { s.fail("Lanyard: " + err.Error()) })
 	}
 	return replied
 }
 
+// claim asks for a capability and notes that the channel uses it from now on: a review that comes later finds it.
+func (s *Session) claim(k api.Capability) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.login.Can(k) {
+		return false
+	}
+	s.uses = append(s.uses, k)
+	return true
+}
+
+// Review ends the channel and its processes if it uses what is not granted any more. It returns at once.
+func (s *Session) Review(has func(api.Capability) bool) {
+	s.mu.Lock()
+	kept := !slices.ContainsFunc(s.uses, func(k api.Capability) bool { return !has(k) })
+	if kept || s.isEnding() {
+		s.mu.Unlock()
+		return
+	}
+	s.lost = reason.Capability
+	s.once.Do(func() { close(s.ending) })
+	s.mu.Unlock()
+	s.login.Log.Info("ended a channel", "reason", reason.Capability)
+	s.login.Go(s.login.Scope.Kill)
+	s.login.Go(func() { s.fail(reason.Capability.Line()) })
+}
+
 // fail tells the person why nothing runs, and closes the channel without a status: ssh then exits with 255.
 func (s *Session) fail(line string) {
-	s.tell(line, tellTime)
-	if s.lock(tellTime) {
+	s.tell(line, TellTime)
+	if s.lock(TellTime) {
 		defer s.unlock()
 	}
 	_ = s.ch.Close()
 }
 
-// tellTime is how long a client may take to read the reason; a stopped one never does.
-const tellTime = 300 * time.Millisecond
+// TellTime is how long a client may take to read the reason; a stopped one never does.
+const TellTime = 300 * time.Millisecond
 
 // Ending says that the session is about to be ended: when its program dies, no exit status is sent and the channel
 // stays open for the reason.
-func (s *Session) Ending() {
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
-}
+func (s *Session) Ending() { s.once.Do(func() { close(s.ending) }) }
 
 // End shows line, the reason why the session ends, on the person's stderr.
 func (s *Session) End(line string) {
 	s.Ending()
-	s.tell(line, tellTime)
+	s.tell(line, TellTime)
 }
 
 func (s *Session) tell(line string, wait time.Duration) {
