@@ -185,9 +185,9 @@ func (c *conn) checkTime() {
 
 // Times of an end. Together they keep it within the second, whatever the client and the processes do.
 const (
-	// killTime is how long the connection stays for the sake of processes that take long to die: who sees it close
-	// may rely on their end.
-	killTime = 500 * time.Millisecond
+	// patience is how long the client may take to receive the reason, and the processes to die: who sees the connection
+	// close may rely on their end.
+	patience = 600 * time.Millisecond
 	// closeTime is how long the client may take to hang up by itself. A connection that is cut at once may lose what
 	// it has not read yet (a reset overtakes data).
 	closeTime = 200 * time.Millisecond
@@ -226,8 +226,8 @@ func (c *conn) end(code reason.Code, last ...func()) bool {
 		cut() // forwards
 	}
 	c.s.run(func() {
-		begin := time.Now()
-		_ = c.nc.SetWriteDeadline(begin.Add(session.TellTime))
+		until := time.Now().Add(patience)
+		_ = c.nc.SetWriteDeadline(until)
 		told := make(chan struct{})
 		var telling sync.WaitGroup
 		for _, f := range last {
@@ -235,8 +235,8 @@ func (c *conn) end(code reason.Code, last ...func()) bool {
 			c.s.run(func() { defer telling.Done(); f() })
 		}
 		c.s.run(func() { telling.Wait(); close(told) })
-		waitFor(told, time.Until(begin.Add(session.TellTime)))
-		waitFor(killed, time.Until(begin.Add(killTime)))
+		waitFor(told, time.Until(until))
+		waitFor(killed, time.Until(until))
 		_ = c.nc.CloseWrite()
 		waitFor(c.gone, closeTime)
 		c.nc.Close()

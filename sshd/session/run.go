@@ -166,7 +166,7 @@ func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, linger time.D
 	if s.isEnding() {
 		return // who ends the session closes the channel or the connection once the reason is on its way
 	}
-	if s.lock(TellTime) {
+	if s.lock(tellTime) {
 		defer s.unlock()
 	}
 	s.sendExit(e)

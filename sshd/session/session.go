@@ -277,42 +277,44 @@ func (s *Session) Review(has func(api.Capability) bool) {
 
 // fail tells the person why nothing runs, and closes the channel without a status: ssh then exits with 255.
 func (s *Session) fail(line string) {
-	s.tell(line, TellTime)
-	if s.lock(TellTime) {
+	done := make(chan struct{})
+	s.login.Go(func() { // ends at the latest with the channel
+		defer close(done)
+		_, _ = s.writeStderr([]byte(s.screen(line)))
+	})
+	select {
+	case <-done:
+	case <-time.After(tellTime):
+	}
+	if s.lock(tellTime) {
 		defer s.unlock()
 	}
 	_ = s.ch.Close()
 }
 
-// TellTime is how long a client may take to read the reason; a stopped one never does.
-const TellTime = 300 * time.Millisecond
+// tellTime is how long a client may take to read the reason; a stopped one never does.
+const tellTime = 300 * time.Millisecond
 
 // Ending says that the session is about to be ended: when its program dies, no exit status is sent and the channel
 // stays open for the reason.
 func (s *Session) Ending() { s.once.Do(func() { close(s.ending) }) }
 
-// End shows line, the reason why the session ends, on the person's stderr.
+// End shows line, the reason why the session ends, on the person's stderr. It returns when the client has it, at the
+// latest when the connection is closed: who ends the session does not wait for longer than it likes.
 func (s *Session) End(line string) {
 	s.Ending()
-	s.tell(line, TellTime)
+	_, _ = s.writeStderr([]byte(s.screen(line)))
 }
 
-func (s *Session) tell(line string, wait time.Duration) {
+// screen is how the line looks best on the person's screen.
+func (s *Session) screen(line string) string {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.pty != nil {
-		// The person's terminal is raw, and the cursor may be anywhere.
-		line = "\r\n" + line + "\r"
+		// The terminal is raw, and the cursor may be anywhere.
+		return "\r\n" + line + "\r\n"
 	}
-	s.mu.Unlock()
-	done := make(chan struct{})
-	s.login.Go(func() { // ends at the latest with the channel
-		defer close(done)
-		_, _ = s.writeStderr([]byte(line + "\n"))
-	})
-	select {
-	case <-done:
-	case <-time.After(wait):
-	}
+	return line + "\n"
 }
 
 func (s *Session) writeStderr(b []byte) (int, error) {
