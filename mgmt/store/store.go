@@ -52,6 +52,11 @@ type Store struct {
 // Open opens or makes the database in dir, which is made 0700 when it does not exist. Only one process may have
 // it open.
 func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error) {
+	return openWaiting(ctx, dir, now, 5*time.Second)
+}
+
+// openWaiting is Open; a change waits at most so long for another one's end.
+func openWaiting(ctx context.Context, dir string, now func() time.Time, busy time.Duration) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
@@ -70,8 +75,8 @@ func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error)
 		return nil, fmt.Errorf("make the database: %w", err)
 	}
 	f.Close()
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)"+
-		"&_pragma=synchronous(full)&_pragma=foreign_keys(1)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+fmt.Sprintf("?_pragma=busy_timeout(%d)", busy.Milliseconds())+
+		"&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)&_txlock=immediate")
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
