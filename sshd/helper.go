@@ -1,12 +1,20 @@
 package sshd
 
-import "lanyard/sshd/sftp"
+import (
+	"lanyard/sshd/session"
+	"lanyard/sshd/sftp"
+)
 
 // HelperMain runs the helpers that sessions start as the target user. args is what follows Config.Helper in argv.
 // It must be called before anything else in main: handled is false when args are not for it.
 func HelperMain(args []string) (handled bool, exit int) {
-	if len(args) == 0 || args[0] != sftp.Verb {
+	switch {
+	case len(args) == 0:
 		return false, 0
+	case args[0] == sftp.Verb:
+		return true, sftp.Main(args[1:])
+	case args[0] == session.StartVerb:
+		return true, session.StartMain(args[1:])
 	}
-	return true, sftp.Main(args[1:])
+	return false, 0
 }

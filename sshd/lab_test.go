@@ -24,6 +24,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +61,7 @@ func sweep() {
 	for _, dir := range old {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), tempPrefix), "-")
 		if _, err := os.Stat("/proc/" + pid); err != nil {
+			_ = syscall.Unmount(filepath.Join(dir, "home"), syscall.MNT_DETACH) // where one was mounted
 			os.RemoveAll(dir)
 		}
 	}

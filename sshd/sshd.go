@@ -59,7 +59,8 @@ type Config struct {
 	// Audit records an event. An error of code audit-full refuses new sessions.
 	Audit func(audit.Event) error
 	// Helper is the argv prefix of this program's session helper, as in {"/usr/bin/lanyard", "openssh"}. File
-	// transfer runs as the target user in a process of "Helper... session-sftp", see HelperMain.
+	// transfer runs as the target user in a process of "Helper... session-sftp", and programs begin as "Helper...
+	// session-start", see HelperMain.
 	Helper []string
 	Log    *slog.Logger
 	Now    func() time.Time // nil: time.Now

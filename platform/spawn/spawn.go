@@ -12,13 +12,13 @@ import (
 	"lanyard/platform/pty"
 )
 
-// Command is a process to start. Its environment is Env and nothing else.
+// Command is a process to start. Its environment is Env and nothing else. It starts in "/": until Path runs, this
+// whole program waits for the new process (vfork(2)), so nothing before may touch a file system of the account's choice.
+// On Windows, where that is no danger, it starts in the account's home.
 type Command struct {
 	Path string // absolute
 	Argv []string
 	Env  []string
-	// Dir is where it starts; where the account cannot go there, it starts in "/" and Process.DirError says why.
-	Dir string
 	// Account whose rights it has. Without root it must be the caller's own.
 	Account accounts.Account
 	// Files are its standard input, output and error; ignored with a PTY.

@@ -39,7 +39,7 @@ func start(t *testing.T, s *Scope, script string) (*Process, string) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	p, err := s.Start(Command{Path: "/bin/sh", Argv: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, Dir: "/", Account: me(t), Files: [3]*os.File{null, w, os.Stderr}})
+	p, err := s.Start(Command{Path: "/bin/sh", Argv: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}, Account: me(t), Files: [3]*os.File{null, w, os.Stderr}})
 	w.Close()
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestKillFindsWhatHides(t *testing.T) {
 					t.Errorf("it took %s", d)
 				}
 				scope.Close()
-				if _, err := scope.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t), Dir: "/"}); !errors.Is(err, ErrKilled) {
+				if _, err := scope.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t)}); !errors.Is(err, ErrKilled) {
 					t.Errorf("a killed scope starts: %v", err)
 				}
 			})
@@ -122,14 +122,14 @@ func TestChannelIsPartOfItsSession(t *testing.T) {
 		if syscall.Kill(b.Pid, 0) != nil || !running(other) {
 			t.Error("the other channel's process has gone")
 		}
-		if _, err := one.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t), Dir: "/"}); !errors.Is(err, ErrKilled) {
+		if _, err := one.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t)}); !errors.Is(err, ErrKilled) {
 			t.Errorf("a killed channel starts: %v", err)
 		}
 		one.Close()
 		s.Kill()
 		gone(t, other)
 		b.Wait()
-		if _, err := s.Channel("three").Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t), Dir: "/"}); !errors.Is(err, ErrKilled) {
+		if _, err := s.Channel("three").Start(Command{Path: "/bin/true", Argv: []string{"true"}, Account: me(t)}); !errors.Is(err, ErrKilled) {
 			t.Errorf("a channel of a killed session starts: %v", err)
 		}
 		s.Close()
@@ -182,18 +182,6 @@ func TestExitAndRelease(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("Wait did not return")
 	}
-}
-
-func TestMissingHomeStartsInRoot(t *testing.T) {
-	s := NewScopes().Open("home")
-	defer s.Close()
-	null, _ := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	defer null.Close()
-	p, err := s.Start(Command{Path: "/bin/true", Argv: []string{"true"}, Dir: "/no/such/home", Account: me(t), Files: [3]*os.File{null, null, null}})
-	if err != nil || p.DirError == nil {
-		t.Fatalf("%v, %v", err, p)
-	}
-	p.Wait()
 }
 
 func TestOtherAccountsNeedRoot(t *testing.T) {

@@ -3,9 +3,7 @@
 package spawn
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"syscall"
@@ -17,8 +15,6 @@ import (
 // Process is a started process, the leader of its own session and process group.
 type Process struct {
 	Pid int
-	// DirError is set when the process could not start in Command.Dir.
-	DirError error
 
 	proc  *os.Process
 	wait  waiter
@@ -49,7 +45,7 @@ func (s *Scope) Start(c Command) (*Process, error) {
 		sys.Setctty, sys.Ctty = true, 0
 		files = []*os.File{c.PTY.Slave, c.PTY.Slave, c.PTY.Slave}
 	}
-	attr := &os.ProcAttr{Dir: c.Dir, Files: files, Sys: sys, Env: append(c.Env, s.marks()...)}
+	attr := &os.ProcAttr{Dir: "/", Files: files, Sys: sys, Env: append(c.Env, s.marks()...)}
 
 	for x := s; x != nil; x = x.parent {
 		x.mu.RLock() // Kill waits for starts under way, and starts after it are refused
@@ -60,15 +56,7 @@ func (s *Scope) Start(c Command) (*Process, error) {
 	}
 	p := &Process{scope: s}
 	var err error
-	if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err != nil && c.Dir != "/" {
-		// Whether the account may enter its home is known only as the account: so it is tried, not asked.
-		first := err
-		attr.Dir = "/"
-		if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err == nil {
-			p.DirError = dirError(c.Dir, first)
-		}
-	}
-	if err != nil {
+	if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
 	p.Pid = p.proc.Pid
@@ -98,13 +86,6 @@ func (s *Scope) stopStarts() {
 	s.killed.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-}
-
-func dirError(dir string, err error) error {
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		err = pe.Err
-	}
-	return fmt.Errorf("Could not chdir to home directory %s: %w", dir, err)
 }
 
 // Wait waits for the end of the process. It returns early, with ok false, after Release.

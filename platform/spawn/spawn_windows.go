@@ -42,8 +42,7 @@ type Scope struct {
 
 // Process is a started process.
 type Process struct {
-	Pid      int
-	DirError error
+	Pid int
 
 	proc *os.Process
 }
@@ -71,14 +70,14 @@ func (s *Scope) Start(c Command) (*Process, error) {
 	env = append(c.Env, env...)
 	p := new(Process)
 	if c.PTY != nil {
-		pid, h, err := c.PTY.Start(c.Path, c.Argv, &syscall.ProcAttr{Dir: c.Dir, Env: env})
+		pid, h, err := c.PTY.Start(c.Path, c.Argv, &syscall.ProcAttr{Dir: c.Account.Home, Env: env})
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", c.Path, err)
 		}
 		defer windows.CloseHandle(windows.Handle(h))
 		p.Pid = pid
 	} else {
-		proc, err := os.StartProcess(c.Path, c.Argv, &os.ProcAttr{Dir: c.Dir, Env: env, Files: c.Files[:], Sys: &syscall.SysProcAttr{HideWindow: true}})
+		proc, err := os.StartProcess(c.Path, c.Argv, &os.ProcAttr{Dir: c.Account.Home, Env: env, Files: c.Files[:], Sys: &syscall.SysProcAttr{HideWindow: true}})
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", c.Path, err)
 		}

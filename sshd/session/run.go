@@ -15,8 +15,7 @@ import (
 // start starts the program and the goroutines that serve it, from Serve's goroutine.
 func (s *Session) start(what, command, path string, argv []string) error {
 	c := spawn.Command{
-		Path: path, Argv: argv, Env: s.environment(), Dir: s.login.Account.Home,
-		Account: s.login.Account, PTY: s.pty,
+		Path: path, Argv: argv, Env: s.environment(), Account: s.login.Account, PTY: s.pty,
 	}
 	if s.pty != nil && what != "sftp" {
 		return s.startPTY(c, what, command)
@@ -42,12 +41,7 @@ func (s *Session) startPTY(c spawn.Command, what, command string) error {
 	p.CloseSlave()
 	s.started(proc, what, command)
 	s.login.Go(func() { _ = flow.FromChannel(p, s.ch, &s.meter) })
-	out := s.copyOut(func() error {
-		if proc.DirError != nil {
-			_, _ = s.ch.Write([]byte(proc.DirError.Error() + "\r\n"))
-		}
-		return flow.ToChannel(s.ch, p, &s.meter)
-	})
+	out := s.copyOut(func() error { return flow.ToChannel(s.ch, p, &s.meter) })
 	s.login.Go(func() {
 		s.finish(proc, out, ptyLinger)
 		p.Close()
@@ -108,9 +102,6 @@ func (s *Session) startPipes(c spawn.Command, what, command string) error {
 		func() error { defer stdout.Close(); return flow.ToChannel(s.ch, stdout, &s.meter) },
 		func() error {
 			defer stderr.Close()
-			if proc.DirError != nil && what != "sftp" {
-				_, _ = s.writeStderr([]byte(proc.DirError.Error() + "\n"))
-			}
 			return flow.ToChannel(stderrWriter{s}, stderr, &s.meter)
 		})
 	s.login.Go(func() {

@@ -237,9 +237,13 @@ func (s *Session) program(r *ssh.Request, what, command string, need api.Capabil
 		s.login.Go(func() { s.fail(reason.Capability.Line()) })
 		return replied
 	}
-	path, argv := shellCommand(s.login.Account, command, what == "shell")
+	var path string
+	var argv []string
 	if what == "sftp" {
 		path, argv = sftp.Command(s.login.Helper, readOnly)
+	} else {
+		path, argv = shellCommand(s.login.Account, command, what == "shell")
+		path, argv = launch(s.login.Helper, s.login.Account.Home, path, argv)
 	}
 	if err := s.start(what, command, path, argv); err != nil && !s.isEnding() {
 		s.login.Log.Error("cannot start a program", "what", what, "err", err)

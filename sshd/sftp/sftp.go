@@ -26,7 +26,7 @@ func Command(helper []string, readOnly bool) (path string, argv []string) {
 	return helper[0], argv
 }
 
-// Main is the server: it speaks SFTP on standard input and output, in the folder it was started in.
+// Main is the server: it speaks SFTP on standard input and output, in the account's home.
 func Main(args []string) (exit int) {
 	var opts []sftp.ServerOption
 	for _, a := range args {
@@ -37,6 +37,9 @@ func Main(args []string) (exit int) {
 	if err := assertDropped(); err != nil {
 		fmt.Fprintln(os.Stderr, "Lanyard:", err)
 		return 1
+	}
+	if home := os.Getenv("HOME"); home != "" {
+		_ = os.Chdir(home) // or where it is: clients may name any folder
 	}
 	srv, err := sftp.NewServer(stdio{}, append(opts, sftp.WithAllocator())...)
 	if err != nil {
