@@ -347,7 +347,7 @@ func TestDeafClientDelaysNothing(t *testing.T) {
 
 func TestCloseDoesNotWaitForATerminalThatIgnoresIt(t *testing.T) {
 	l := newLab(t)
-	s := l.start(l.tool("ssh", l.login("ann", 0), "-tt", "web-1", "trap '' HUP; echo $$; while :; do sleep 300; done"))
+	s := l.start(l.tool("ssh", l.login("ann", 0), "-tt", "web-1", "trap '' HUP; echo $$; exec sleep 300"))
 	pid := pidOf(t, s.line())
 	defer kill(pid)
 	closed := make(chan error, 1)
