@@ -39,36 +39,48 @@ func TestAuditHoldsEverySessionOnce(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
+	ended := func(want int) func() error {
+		return func() error {
+			events, err := w.auditLog()
+			if n := count(events, audit.SessionEnd); err == nil && n < want {
+				err = fmt.Errorf("%d ends of sessions have arrived, want %d", n, want)
+			}
+			return err
+		}
+	}
+	ctx := within(t, time.Minute)
+	if err := lab.Until(ctx, "the first audit events", ended(before)); err != nil {
+		t.Fatal(err)
+	}
 	w.mgmt.Process.Kill()
 	for i := range during {
 		if r := w.ssh("ann", fmt.Sprintf("exit %d", 10+i)); r.code != 10+i {
 			t.Fatal(r)
 		}
 	}
+	// ssh is done a moment before its connection is: only what was recorded can be asked for after the kill.
+	const each = 4 // starts and ends of session and channel
+	if err := lab.Until(ctx, "the events to lie on disk", func() error {
+		st, err := w.peers[web].Status(ctx)
+		if err == nil && st.Audit.Pending < during*each {
+			err = fmt.Errorf("there are %d, want %d", st.Audit.Pending, during*each)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	w.peers[web].Daemon.Kill() // with events on disk only
-	ctx := within(t, time.Minute)
 	if err := w.peers[web].StartDaemon(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.mgmt.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	var events []audit.Event
-	if err := lab.Until(ctx, "the audit events", func() (err error) {
-		if events, err = w.auditLog(); err != nil {
-			return err
-		}
-		ends := 0
-		for _, e := range events {
-			if e.Type == audit.SessionEnd {
-				ends++
-			}
-		}
-		if ends < before+during {
-			err = fmt.Errorf("%d ends of sessions have arrived, want %d", ends, before+during)
-		}
-		return err
-	}); err != nil {
+	if err := lab.Until(ctx, "the audit events", ended(before+during)); err != nil {
+		t.Fatal(err)
+	}
+	events, err := w.auditLog()
+	if err != nil {
 		t.Fatal(err)
 	}
 	ids, starts, ends := map[string]bool{}, map[string]int{}, map[string]int{}
@@ -95,4 +107,13 @@ func TestAuditHoldsEverySessionOnce(t *testing.T) {
 			t.Errorf("session %s started %d times and ended %d times in the log", id, n, ends[id])
 		}
 	}
+}
+
+func count(events []audit.Event, t audit.Type) (n int) {
+	for _, e := range events {
+		if e.Type == t {
+			n++
+		}
+	}
+	return n
 }
