@@ -87,11 +87,15 @@ demo-down: .build/tools/demo
 bench: check-tools .build/tools/bench
 	@.build/tools/bench
 
-# Every fuzz target for FUZZTIME.
+# Every fuzz target for FUZZTIME, each package built once. What breaks one is kept in its package's testdata/fuzz.
 fuzz: check-go
-	@for p in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz' || true); do \
-	    echo "fuzz $$p $$f $(FUZZTIME)"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p >.build/fuzz.log 2>&1 || { cat .build/fuzz.log >&2; exit 1; }; \
+	@mkdir -p .build/fuzz
+	@for p in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u); do \
+	  $(GO) test -c -fuzz=Fuzz -o .build/fuzz/test $$p; \
+	  for f in $$(.build/fuzz/test -test.list '^Fuzz'); do \
+	    echo "fuzz $$p $$f $(FUZZTIME)"; \
+	    (cd $$p && $(CURDIR)/.build/fuzz/test -test.run '^$$' -test.fuzz "^$$f\$$" -test.fuzztime $(FUZZTIME) -test.timeout 0 \
+	      -test.fuzzcachedir $(CURDIR)/.build/fuzz/corpus/$$p) >.build/fuzz/log 2>&1 || { cat .build/fuzz/log >&2; exit 1; }; \
 	  done; done
 
 # The end-to-end tests over and over for SOAK.
