@@ -44,7 +44,7 @@ check-go:
 check-tools:
 	@missing=; want() { PATH=$$PATH:/usr/sbin:/sbin command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
 	want ssh openssh-client; want scp openssh-client; want ssh-keygen openssh-client; want ss iproute2; \
-	$(if $(ROOT),want sshd openssh-server; want nft nftables; want ip iproute2; want nsenter util-linux; want ufw ufw; want iptables iptables;) \
+	$(if $(ROOT),want sshd openssh-server; want nft nftables; want ip iproute2; want nsenter util-linux; want ufw ufw; want iptables iptables; want gnome-keyring-daemon gnome-keyring; want dbus-run-session dbus-daemon;) \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	missing=$$(printf '%s\n' $$missing | sort -u | tr '\n' ' '); \
 	if [ -n "$(ROOT)" ] && command -v apt-get >/dev/null; then \

@@ -359,7 +359,7 @@ func TestLogoutLeavesNothing(t *testing.T) {
 func TestHelperProcess(t *testing.T) {
 	server := os.Getenv("LOGIN_TEST_SERVER")
 	if server == "" {
-		t.Skip("only run by other tests")
+		return // not a test of its own
 	}
 	s := &stub{t: t}
 	c := s.configHere()

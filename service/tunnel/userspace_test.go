@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -352,14 +351,4 @@ func TestClosedTunnelLeavesNothing(t *testing.T) {
 		t.Fatalf("the port is still taken: %v", err)
 	}
 	c.Close()
-}
-
-func TestKernelModeNeedsRights(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root has them")
-	}
-	if tn, err := Open(t.Context(), newMachine(t, 1).config()); err == nil {
-		tn.Close()
-		t.Error("an interface without rights")
-	}
 }
