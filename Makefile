@@ -60,7 +60,8 @@ build: check-go
 test: build check-tools
 	@if [ -n "$(TEST_JSON)" ]; then \
 	  $(GO) test -json -timeout 10m $(TESTFLAGS) ./... > "$(TEST_JSON)" || { \
-	    grep -E '"Action":"(fail|output)"' "$(TEST_JSON)" | grep -F -e FAIL -e '_test.go:' -e panic | tail -60 >&2; exit 1; }; \
+	    grep '"Action":"fail"' "$(TEST_JSON)" | grep -oE '"Package":"[^"]*"(,"Test":"[^"]*")?' | sort -u | while read -r t; do \
+	      echo "FAIL $$t"; grep -F '"Action":"output"' "$(TEST_JSON)" | grep -F -e "$$t,\"Output\"" | sed -E 's/.*"Output":"(.*)(\\n)?"\}$$/\1/' | tail -60; done >&2; exit 1; }; \
 	  echo "$$(grep -c '"Action":"pass".*"Test"' "$(TEST_JSON)") passed, 0 failed, $$(grep -c '"Action":"skip".*"Test"' "$(TEST_JSON)") skipped"; \
 	else $(GO) test -timeout 10m $(TESTFLAGS) ./...; fi
 
