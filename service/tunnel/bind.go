@@ -22,6 +22,7 @@ const (
 	maxCandidates = 16  // of one peer: a handshake goes to each
 
 	repeatAfter = 300 * time.Millisecond // an initiation that is not answered; longer than most round trips
+	anewAfter   = 700 * time.Millisecond // one that may have crossed the peer's, if no session came of either
 )
 
 var errNoEndpoint = errors.New("no address of the peer is known yet")
@@ -34,11 +35,14 @@ var errNoEndpoint = errors.New("no address of the peer is known yet")
 // Two initiations that cross each other would spoil one another: each side forgets its own when it takes the other's, and
 // both wait for 5 s. Two machines that learn of each other at the same moment do just that. So the initiation of the
 // greater public key wins: its side passes over the other's, once, and sends its own again, in case it was lost. And every
-// initiation that is not answered is sent a second time soon: it mends most of what remains, and a lost datagram.
+// initiation that is not answered is sent a second time soon: it mends most of what remains, and a lost datagram. What is
+// left is a crossing inside of WireGuard, when it took the other's before its own was on the way: then the side of the
+// greater key starts anew.
 type bind struct {
 	conn.Bind
-	now  func() time.Time
-	self device.NoisePublicKey
+	now     func() time.Time
+	self    device.NoisePublicKey
+	crossed func(device.NoisePublicKey) // told when another initiation may have spoilt ours; may be nil
 
 	mu      sync.RWMutex // guards targets
 	targets map[device.NoisePublicKey]*target
@@ -54,8 +58,10 @@ type target struct {
 	candidates []conn.Endpoint
 	initiation []byte // the last one sent, and when: new candidates get it too
 	sent       time.Time
+	heard      time.Time   // when an initiation came from one of addrs
 	passedOver [4]byte     // sender's index of the crossing initiation that was passed over
 	repeat     *time.Timer // sends initiation again
+	anew       *time.Timer // tells of a crossing
 }
 
 func newBind(inner conn.Bind, self device.NoisePublicKey, now func() time.Time) *bind {
@@ -108,6 +114,7 @@ func (b *bind) hides(msg []byte, from conn.Endpoint) bool {
 			if bytes.Compare(b.self[:], t.key[:]) < 0 {
 				continue
 			}
+			t.hears(addr, b.now())
 			if own := t.crossed(addr, [4]byte(msg[4:8]), b.now()); own != nil {
 				_ = b.Bind.Send([][]byte{own}, from)
 				return true
@@ -282,6 +289,30 @@ func (b *bind) remember(t *target, msg []byte, ep conn.Endpoint) {
 		}
 		_ = b.spray(t, [][]byte{msg}, but)
 	})
+	if b.crossed != nil {
+		if t.anew != nil {
+			t.anew.Stop()
+		}
+		sent := t.sent
+		t.anew = time.AfterFunc(anewAfter, func() {
+			t.mu.Lock()
+			// An answer on the wire says little: WireGuard may have dropped it for what it took in between.
+			spoilt := t.sent.Equal(sent) && t.heard.Add(repeatAfter).After(sent)
+			t.mu.Unlock()
+			if spoilt {
+				b.crossed(t.key)
+			}
+		})
+	}
+}
+
+// hears notes an initiation that came from addr, if it is one of the peer's.
+func (t *target) hears(addr netip.AddrPort, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if slices.Contains(t.addrs, addr) {
+		t.heard = now
+	}
 }
 
 func (t *target) stopRepeat() {
@@ -295,6 +326,9 @@ func (t *target) forget() {
 	defer t.mu.Unlock()
 	t.initiation = nil
 	t.stopRepeat()
+	if t.anew != nil {
+		t.anew.Stop()
+	}
 }
 
 // answered forgets the initiation that this response is for.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // SetPeers makes these the tunnel's peers. Peers that stay as they are notice nothing; a peer whose candidates changed
@@ -102,6 +104,43 @@ func (t *Tunnel) greet(keys []string) {
 	}
 	t.mu.Unlock()
 	_ = t.wg.IpcSet(uapi.String())
+}
+
+// startAnew gives up a handshake that a crossing one has spoilt: WireGuard would not try again for 5 s. A peer with a
+// session keeps it.
+func (t *Tunnel) startAnew(key device.NoisePublicKey) {
+	t.set.Lock()
+	defer t.set.Unlock()
+	if t.ctx.Err() != nil {
+		return
+	}
+	var uapi strings.Builder
+	t.mu.Lock()
+	for _, p := range t.peers {
+		if p.PublicKey == key {
+			k := hexKey(p.PublicKey)
+			fmt.Fprintf(&uapi, "public_key=%s\nremove=true\npublic_key=%s\nendpoint=peer:%s\nreplace_allowed_ips=true\n", k, k, k)
+			for _, a := range p.Addrs {
+				fmt.Fprintf(&uapi, "allowed_ip=%s\n", netip.PrefixFrom(a, a.BitLen()))
+			}
+		}
+	}
+	t.mu.Unlock()
+	for _, p := range t.Status().Peers {
+		if t.keyOf(p.ID) == key && !p.LastHandshake.IsZero() {
+			return
+		}
+	}
+	if uapi.Len() == 0 || t.wg.IpcSet(uapi.String()) != nil {
+		return
+	}
+	t.greet([]string{hexKey(key)})
+}
+
+func (t *Tunnel) keyOf(id string) [32]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.peers[id].PublicKey
 }
 
 // checkPeers refuses what would take another's place, and leaves out endpoints inside the overlay: the tunnel would
