@@ -73,6 +73,11 @@ func newLab(t *testing.T, before func(*lab)) *lab {
 	l.b.do(order{Do: "serve"})
 	l.a.do(order{Do: "peers", Peers: []Peer{l.mb.peer(netip.AddrPortFrom(l.lanB, 51820))}})
 	l.b.do(order{Do: "peers", Peers: []Peer{l.ma.peer(netip.AddrPortFrom(l.lanA, 51820))}})
+	// How long the first handshake may take is for TestCrossingHandshakesLoseNoTime to say, not for these tests.
+	until(t, "the two have shaken hands", func() bool {
+		p := l.a.do(order{Do: "status"}).Status.Peers
+		return len(p) == 1 && !p[0].LastHandshake.IsZero()
+	})
 	return l
 }
 
