@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -82,6 +83,7 @@ func (c *childState) obey(o order, r *reply) (err error) {
 				return err
 			}
 			defer l.Close()
+			_ = l.SetDeadline(start.Add(30 * time.Second)) // the other process may have failed
 			u, err := l.AcceptUnix()
 			if err != nil {
 				return err
@@ -101,7 +103,11 @@ func (c *childState) obey(o order, r *reply) (err error) {
 		l := c.tn.Listener()
 		go echo(l)
 	case "handover":
+		// The new process's socket has its name a moment before it listens.
 		u, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: o.Path, Net: "unixpacket"})
+		for errors.Is(err, syscall.ECONNREFUSED) && time.Since(start) < 5*time.Second {
+			u, err = net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: o.Path, Net: "unixpacket"})
+		}
 		if err != nil {
 			return err
 		}
