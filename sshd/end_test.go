@@ -236,3 +236,21 @@ func TestCloseTellsAndSparesNohup(t *testing.T) {
 		t.Error("nohup work has ended")
 	}
 }
+
+func TestChangeNamesWhatItEndedBeforeAnyoneAsked(t *testing.T) {
+	l := newLab(t)
+	ssh := l.start(l.tool("ssh", l.login("ann", 0), "-N", "web-1"))
+	eventually(t, "session", func() bool { return len(l.srv.Sessions()) == 1 })
+	id := l.srv.Sessions()[0].ID
+	if ended := l.srv.Changed(); len(ended) != 0 {
+		t.Fatalf("ended %v", ended)
+	}
+	l.setMap(block("ann"))
+	ssh.wait() // the server's own look at its sessions
+	if ended := l.srv.Changed(); len(ended) != 1 || ended[0] != id {
+		t.Errorf("ended %v, want %s", ended, id)
+	}
+	if ended := l.srv.Changed(); len(ended) != 0 {
+		t.Errorf("named once more: %v", ended)
+	}
+}

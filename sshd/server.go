@@ -38,6 +38,10 @@ type Server struct {
 	pending   map[string]int // connections that have not authenticated, by source peer
 	waiting   int            // their sum
 	ticking   bool           // watch runs
+
+	deciding sync.Mutex // held while all sessions are decided again; guards the rest
+	told     *State     // what Changed decided by last
+	early    []string   // ended by a newer State, before Changed was called
 }
 
 // New makes a server. Serve may be called for several listeners.
@@ -216,7 +220,12 @@ func (s *Server) watch() {
 			c.checkTime()
 		}
 		if n%redecide == 0 {
-			s.Changed()
+			s.deciding.Lock()
+			// Whoever has just put a new State in force is about to ask what it ended.
+			if ended := s.decide(); s.cfg.State() != s.told {
+				s.early = append(s.early, ended...)
+			}
+			s.deciding.Unlock()
 		}
 	}
 }
@@ -224,13 +233,23 @@ func (s *Server) watch() {
 // Changed decides every session again after a change of State, ends those that are not allowed any more and
 // returns their ids. It does not wait for their end, which takes a fraction of a second and happens to all at once.
 func (s *Server) Changed() []string {
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
+	s.told = s.cfg.State()
+	ended := append(s.decide(), s.early...)
+	s.early = nil
+	slices.Sort(ended)
+	return ended
+}
+
+// decide ends what is not allowed any more. The caller holds s.deciding.
+func (s *Server) decide() []string {
 	var ended []string
 	for _, c := range s.liveConns() {
 		if code := c.review(); code != reason.OK && c.end(code) {
 			ended = append(ended, c.id)
 		}
 	}
-	slices.Sort(ended)
 	return ended
 }
 
