@@ -40,7 +40,8 @@ type Config struct {
 type Control struct {
 	Config
 
-	compiling sync.Mutex // one compilation at a time, so that versions rise in the order of the changes
+	changing  sync.RWMutex // held by changes from before they are stored until they are answered; see Change
+	compiling sync.Mutex   // one compilation at a time, so that versions rise in the order of the changes
 
 	mu       sync.Mutex            // guards what follows
 	conns    map[string]*Conn      // by peer id
@@ -93,10 +94,26 @@ func (c *Control) run(ctx context.Context) {
 			case <-time.After(settle):
 			}
 		}
-		if _, err := c.compile(ctx); err != nil && ctx.Err() == nil {
+		for !c.changing.TryLock() { // never queueing: a change must not wait for this
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settle):
+			}
+		}
+		_, err := c.compile(ctx)
+		c.changing.Unlock()
+		if err != nil && ctx.Err() == nil {
 			c.Log.Error("compile the network maps", "err", err)
 		}
 	}
+}
+
+// Change begins a change that Apply will tell the effect of: until done is called, no compilation in the background
+// puts it in force first, of which Apply would know nothing.
+func (c *Control) Change() (done func()) {
+	c.changing.RLock()
+	return c.changing.RUnlock
 }
 
 // Touch asks for a compilation soon, for changes that nobody waits for.

@@ -118,6 +118,9 @@ func op[I, O any](s *Server, a huma.API, method, path, id, summary string, f fun
 		if who, ok := actorOf(ctx); !ok || !who.may(scope) {
 			return nil, &status{Status: http.StatusForbidden, Message: "The API token's scopes do not include " + scope + "."}
 		}
+		if method != http.MethodGet {
+			defer s.control.Change()()
+		}
 		out, err := f(ctx, in)
 		if err != nil {
 			e, fault := problem(err)

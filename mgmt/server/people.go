@@ -122,6 +122,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer s.control.Change()()
 	var req api.LogoutRequest
 	if len(body) > 0 {
 		if err := decode(body, &req); err != nil {
