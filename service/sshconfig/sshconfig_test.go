@@ -364,22 +364,29 @@ func TestAThousandMachinesCostOthersLittle(t *testing.T) {
 	run, _ := RunConfig(h.in.Paths)
 	full := h.in.Paths.DropIn
 	b, _ := os.ReadFile(full)
-	cpu := func() time.Duration {
-		best := time.Hour // the least of many: what others do on this machine adds, never takes away
-		for range 40 {
-			cmd := exec.Command("ssh", "-T", "-F", run, "-G", "example.org")
-			if err := cmd.Run(); err != nil {
-				t.Fatal(err)
-			}
-			best = min(best, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	few := filepath.Join(t.TempDir(), "few")
+	os.WriteFile(few, []byte("Match all\n"), 0o600)
+	cpu := func(dropIn string) time.Duration {
+		if err := os.Rename(dropIn, full); err != nil {
+			t.Fatal(err)
 		}
-		return best
+		defer os.Rename(full, dropIn)
+		cmd := exec.Command("ssh", "-T", "-F", run, "-G", "example.org")
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	}
-	with := cpu()
-	os.WriteFile(full, []byte("Match all\n"), 0o600)
-	cost := with - cpu()
-	t.Logf("1000 machines (%d bytes) add %s to ssh -G", len(b), cost)
-	if cost > 8*time.Millisecond { // the goal is 4 ms; the rest is for a busy machine
+	many := filepath.Join(filepath.Dir(few), "many")
+	os.WriteFile(many, b, 0o600)
+	// The least of many, in turns: what others do on this machine adds, never takes away.
+	with, without := time.Hour, time.Hour
+	const most = 8 * time.Millisecond // the goal is 4 ms; the rest is for a busy machine
+	for n := 0; n < 40 || n < 200 && with-without > most; n++ {
+		with, without = min(with, cpu(many)), min(without, cpu(few))
+	}
+	t.Logf("1000 machines (%d bytes) add %s to ssh -G", len(b), with-without)
+	if with-without > most {
 		t.Errorf("too much")
 	}
 }
