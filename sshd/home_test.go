@@ -30,9 +30,10 @@ func TestMissingHomeIsToldAndSparesTheSession(t *testing.T) {
 
 func TestMissingShellIsTold(t *testing.T) {
 	l := newLab(t)
-	l.account.Shell = "/no/such/shell"
+	missing := "/no/such/shell"
+	l.shell.Store(&missing)
 	got := l.ssh(l.login("ann", 0), "web-1", "pwd")
-	if got.exit != 127 || !strings.Contains(got.stderr, "cannot start /no/such/shell") {
+	if got.exit != 127 || !strings.Contains(got.stderr, "cannot start "+missing) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -91,6 +91,7 @@ type lab struct {
 	home   string // of the local account
 
 	account accounts.Account
+	shell   atomic.Pointer[string] // instead of the account's own
 	state   atomic.Pointer[State]
 	clock   atomic.Int64 // offset of the server's clock, nanoseconds
 	direct  atomic.Bool  // connections look as if they did not cross the tunnel
@@ -122,7 +123,11 @@ func newLab(t *testing.T) *lab {
 		State:    func() *State { return l.state.Load() },
 		Accounts: func(name string) (accounts.Account, error) {
 			if name == l.account.Name {
-				return l.account, nil
+				a := l.account
+				if s := l.shell.Load(); s != nil {
+					a.Shell = *s
+				}
+				return a, nil
 			}
 			return accounts.Lookup(name)
 		},
