@@ -19,6 +19,10 @@ TOOLS := browser=./test/browser
 CROSS_SYSTEMS ?= linux windows darwin freebsd
 CROSS_ARCHS ?= amd64 arm64
 ROOT := $(filter 0,$(shell id -u))
+# Suites with real programs of others, each a folder under test/ with a target test-NAME.
+SUITES := $(strip $(foreach s,clients desktop packages,$(if $(wildcard test/$s/*.go),$s)))
+empty :=
+space := $(empty) $(empty)
 
 FUZZTIME ?= 30s
 SOAK ?= 30m
@@ -32,7 +36,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: build test test-race test-e2e demo demo-up demo-down bench fuzz soak lint cross clean check-go check-tools
+.PHONY: $(addprefix test-,clients desktop packages) $(addprefix check-tools-,clients desktop packages) build test test-race test-e2e demo demo-up demo-down bench fuzz soak lint cross clean check-go check-tools
 
 check-go:
 	@v=$$($(GO) env GOVERSION 2>/dev/null || true); case $$v in \
@@ -41,29 +45,53 @@ check-go:
 	*) echo "Lanyard needs Go 1.26 or later, and '$(GO)' is $$v; install a newer one from go.dev/dl." >&2; exit 1;; esac
 
 # What the demo, the tests and the benchmark call, with its Debian package: installed when root, else named.
+TOOLS_NEEDED := ssh=openssh-client scp=openssh-client ssh-keygen=openssh-client ss=iproute2
+ifdef ROOT
+TOOLS_NEEDED += sshd=openssh-server nft=nftables ip=iproute2 nsenter=util-linux ufw=ufw iptables=iptables \
+  gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon
+# program=package; a path stands for a file that must be there.
+TOOLS_NEEDED_clients :=
+TOOLS_NEEDED_desktop :=
+TOOLS_NEEDED_packages :=
+endif
 check-tools:
-	@missing=; want() { PATH=$$PATH:/usr/sbin:/sbin command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
-	want ssh openssh-client; want scp openssh-client; want ssh-keygen openssh-client; want ss iproute2; \
-	$(if $(ROOT),want sshd openssh-server; want nft nftables; want ip iproute2; want nsenter util-linux; want ufw ufw; want iptables iptables; want gnome-keyring-daemon gnome-keyring; want dbus-run-session dbus-daemon;) \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	missing=$$(printf '%s\n' $$missing | sort -u | tr '\n' ' '); \
-	if [ -n "$(ROOT)" ] && command -v apt-get >/dev/null; then \
-	  echo "Installing $$missing"; log=$$(mktemp); \
-	  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >$$log 2>&1 || { cat $$log >&2; rm $$log; exit 1; }; rm $$log; \
-	else echo "Missing programs; install the packages: $$missing" >&2; exit 1; fi
+	@$(call install,$(TOOLS_NEEDED))
+$(addprefix check-tools-,clients desktop packages): check-tools-%:
+	@$(call install,$(TOOLS_NEEDED_$*))
+
+define install
+missing=; for w in $(1); do p=$${w%%=*}; \
+case $$p in /*) [ -e $$p ] || missing="$$missing $${w#*=}";; *) PATH=$$PATH:/usr/sbin:/sbin command -v $$p >/dev/null || missing="$$missing $${w#*=}";; esac; done; \
+if [ -z "$$missing" ]; then exit 0; fi; \
+missing=$$(printf '%s\n' $$missing | sort -u | tr '\n' ' '); \
+if [ -n "$(ROOT)" ] && command -v apt-get >/dev/null; then \
+  echo "Installing $$missing"; log=$$(mktemp); \
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >$$log 2>&1 || { cat $$log >&2; rm $$log; exit 1; }; rm $$log; \
+else echo "Missing programs; install the packages: $$missing" >&2; exit 1; fi
+endef
 
 build: check-go
 	@mkdir -p $(BIN)
 	@for m in $(MAINS) $(TOOLS); do $(GO) build -ldflags='-s -w' -o $(BIN)/$${m%%=*} $${m#*=}; done
 
-# All unit and component tests, then the end-to-end tests on the built programs. TEST_JSON=FILE writes go test -json.
-test: build check-tools
+# All tests: unit and component tests and the end-to-end tests on the built programs, then one suite after the other of
+# those that bring programs of others. TEST_JSON=FILE writes go test -json.
+test: build check-tools $(addprefix check-tools-,$(SUITES))
+	@if [ -n "$(TEST_JSON)" ]; then mkdir -p $$(dirname "$(TEST_JSON)"); : >"$(TEST_JSON)"; fi
+	@all=$$($(GO) list ./...); few=$$(grep -vE '/test/($(subst $(space),|,$(SUITES)))$$' <<<"$$all"); \
+	for set in "$$few" $(foreach s,$(SUITES),./test/$s); do \
+	  if [ -n "$(TEST_JSON)" ]; then \
+	    $(GO) test -json -timeout 15m $(TESTFLAGS) $$set >>"$(TEST_JSON)" || { \
+	      grep '"Action":"fail"' "$(TEST_JSON)" | grep -oE '"Package":"[^"]*"(,"Test":"[^"]*")?' | sort -u | while read -r t; do \
+	        echo "FAIL $$t"; grep -F '"Action":"output"' "$(TEST_JSON)" | grep -F -e "$$t,\"Output\"" | sed -E 's/.*"Output":"(.*)(\\n)?"\}$$/\1/' | tail -60; done >&2; exit 1; }; \
+	  else $(GO) test -timeout 15m $(TESTFLAGS) $$set; fi; \
+	done
 	@if [ -n "$(TEST_JSON)" ]; then \
-	  $(GO) test -json -timeout 10m $(TESTFLAGS) ./... > "$(TEST_JSON)" || { \
-	    grep '"Action":"fail"' "$(TEST_JSON)" | grep -oE '"Package":"[^"]*"(,"Test":"[^"]*")?' | sort -u | while read -r t; do \
-	      echo "FAIL $$t"; grep -F '"Action":"output"' "$(TEST_JSON)" | grep -F -e "$$t,\"Output\"" | sed -E 's/.*"Output":"(.*)(\\n)?"\}$$/\1/' | tail -60; done >&2; exit 1; }; \
-	  echo "$$(grep -c '"Action":"pass".*"Test"' "$(TEST_JSON)") passed, 0 failed, $$(grep -c '"Action":"skip".*"Test"' "$(TEST_JSON)") skipped"; \
-	else $(GO) test -timeout 10m $(TESTFLAGS) ./...; fi
+	  echo "$$(grep -c '"Action":"pass".*"Test"' "$(TEST_JSON)") passed, 0 failed, $$(grep -c '"Action":"skip".*"Test"' "$(TEST_JSON)") skipped"; fi
+
+# One suite alone: make test-clients, test-desktop, test-packages.
+$(addprefix test-,$(SUITES)): test-%: build check-tools check-tools-%
+	@$(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./test/$*
 
 test-race: check-go check-tools
 	@CGO_ENABLED=1 $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
