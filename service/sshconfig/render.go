@@ -1,17 +1,15 @@
 // Package sshconfig makes the machine's own OpenSSH reach the machines of the network map: an ssh_config drop-in and
 // a known_hosts file, both generated from the map.
 //
-// For each machine that serves SSH there are a block that turns its name into its overlay address and one that holds
-// for that address alone:
+// For each machine that serves SSH a block turns its name into its overlay address:
 //
 //	Host web-1 web-1.lanyard.internal
 //	    HostName 100.110.0.5
-//	Match host 100.110.0.5
-//	    HostKeyAlias p2k...
 //
 // Where the person's own configuration sends the name elsewhere, the address differs and nothing of ours applies.
-// What is the same for all machines follows once, for a list of their addresses: the login's certificate and strict
-// host key checking against the managed file. Machines that let accounts of this machine in without a sign-in have
+// Everything else follows once for a list of addresses, since every line costs each ssh of this machine: the account,
+// where a person has exactly one; the login's certificate and strict host key checking against the managed file,
+// which knows the machines by these addresses. Machines that let accounts of this machine in without a sign-in have
 // the account's machine certificate as a second one. A last block runs the helper that keeps the certificate fresh. It is
 // alone, because strict checking must hold whatever the helper says: were it part of the block, a helper that fails
 // would leave an address of ours to ssh's defaults, which ask the person to trust any host key and then a password.
@@ -88,12 +86,14 @@ func Render(in Input) (*Files, error) {
 		if p.ShortName {
 			names = p.Name + " " + names
 		}
-		fmt.Fprintf(&b, "Host %s\n\tHostName %s\nMatch host %s\n\tHostKeyAlias %s\n", names, p.Addr4, p.Addr4, p.ID)
-		if loginRE.MatchString(p.LoginAs) {
-			fmt.Fprintf(&b, "\tUser %s\n", p.LoginAs)
-		}
+		fmt.Fprintf(&b, "Host %s\n\tHostName %s\n", names, p.Addr4)
 		for _, line := range hostKeyLines(p) {
 			known.WriteString(line)
+		}
+	}
+	for _, login := range logins(peers) {
+		for _, list := range addressLists(peers, func(p api.Peer) bool { return p.LoginAs == login }) {
+			fmt.Fprintf(&b, "Match host %s\n\tUser %s\n", list, login)
 		}
 	}
 	common, err := commonSettings(in, program)
@@ -133,12 +133,23 @@ func Render(in Input) (*Files, error) {
 	return out, nil
 }
 
-// Settings returns what `ssh -G` must say for peer, by its keyword in lower case.
+// logins are the accounts that Render sets, each once.
+func logins(peers []api.Peer) []string {
+	var all []string
+	for _, p := range peers {
+		if loginRE.MatchString(p.LoginAs) && !slices.Contains(all, p.LoginAs) {
+			all = append(all, p.LoginAs)
+		}
+	}
+	return all
+}
+
+// Settings returns what `ssh -G` must say for peer, by its keyword in lower case; "" for what it must not set.
 func Settings(in Input, peer api.Peer) map[string]string {
 	key, cert, _ := in.Paths.Identity(in.Map.Self.ID)
 	return map[string]string{
 		"hostname":              peer.Addr4.String(),
-		"hostkeyalias":          peer.ID,
+		"hostkeyalias":          "",
 		"identityfile":          configPath(in.Paths, key),
 		"certificatefile":       configPath(in.Paths, cert),
 		"identitiesonly":        "yes",
@@ -245,7 +256,7 @@ func hostKeyLines(p api.Peer) []string {
 		if _, isCert := pub.(*ssh.Certificate); isCert {
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s %s %s\n", p.ID, pub.Type(), base64.StdEncoding.EncodeToString(k.Key)))
+		lines = append(lines, fmt.Sprintf("%s %s %s\n", p.Addr4, pub.Type(), base64.StdEncoding.EncodeToString(k.Key)))
 	}
 	return lines
 }

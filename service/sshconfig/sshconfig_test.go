@@ -145,8 +145,8 @@ func TestStrictCheckingHoldsWhateverTheHelperSays(t *testing.T) {
 		if program != "" {
 			os.WriteFile(h.in.Program, []byte(program), 0o755)
 			got := h.config("web-1")
-			if got["stricthostkeychecking"] != "true" || got["hostkeyalias"] != web.ID {
-				t.Errorf("helper %q: %q %q", program, got["stricthostkeychecking"], got["hostkeyalias"])
+			if got["stricthostkeychecking"] != "true" || got["userknownhostsfile"] != "none" {
+				t.Errorf("helper %q: %q %q", program, got["stricthostkeychecking"], got["userknownhostsfile"])
 			}
 		}
 	}
@@ -159,14 +159,14 @@ func TestPersonsOwnEntryOfThatNameStaysTheirs(t *testing.T) {
 	h.mine = "Host web-1\n  HostName 192.0.2.7\n"
 	got := h.config("web-1")
 	if got["hostname"] != "192.0.2.7" || got["user"] == "deploy" || got["stricthostkeychecking"] == "true" ||
-		strings.Contains(got["identityfile"], "lanyard-") || got["hostkeyalias"] != "" {
+		strings.Contains(got["identityfile"], "lanyard-") || got["userknownhostsfile"] == "none" {
 		t.Errorf("ours applies to the person's own host: %v", got)
 	}
 	if c := h.calls(); c[0] != "" {
 		t.Errorf("helper ran: %q", c)
 	}
 	// The name in the zone is still ours.
-	if got := h.config("web-1.lanyard.internal"); got["hostkeyalias"] != web.ID {
+	if got := h.config("web-1.lanyard.internal"); got["hostname"] != web.Addr4.String() || got["user"] != "deploy" {
 		t.Error("the full name does not lead to the machine")
 	}
 }
@@ -261,7 +261,7 @@ func TestOnlyVouchedHostKeysAreWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(f.KnownHosts, []byte("\n")); n != 1 || !bytes.HasPrefix(f.KnownHosts, []byte(web.ID+" ssh-ed25519 ")) {
+	if n := bytes.Count(f.KnownHosts, []byte("\n")); n != 1 || !bytes.HasPrefix(f.KnownHosts, []byte(web.Addr4.String()+" ssh-ed25519 ")) {
 		t.Errorf("known_hosts: %s", f.KnownHosts)
 	}
 }
@@ -287,7 +287,7 @@ func TestWhatIsNotAMachineIsLeftOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(f.LeftOut) == 0 || bytes.Contains(f.Config, []byte(p.ID)) && p.ID != ok.ID {
+		if len(f.LeftOut) == 0 || bytes.Count(f.Config, []byte("\tHostName ")) > 1 || bytes.Count(f.KnownHosts, []byte("\n")) > 1 {
 			t.Errorf("%s was written:\n%s", name, f.Config)
 		}
 	}
@@ -381,7 +381,7 @@ func TestAThousandMachinesCostOthersLittle(t *testing.T) {
 	os.WriteFile(many, b, 0o600)
 	// The least of many, in turns: what others do on this machine adds, never takes away.
 	with, without := time.Hour, time.Hour
-	const most = 8 * time.Millisecond // the goal is 4 ms; the rest is for a busy machine
+	const most = 4 * time.Millisecond
 	for n := 0; n < 40 || n < 200 && with-without > most; n++ {
 		with, without = min(with, cpu(many)), min(without, cpu(few))
 	}
@@ -405,7 +405,7 @@ func FuzzRender(f *testing.F) {
 			t.Fatal(err)
 		}
 		keywords := map[string]bool{
-			"Host": true, "HostName": true, "Match": true, "HostKeyAlias": true, "User": true,
+			"Host": true, "HostName": true, "Match": true, "User": true,
 			"IdentityFile": true, "CertificateFile": true, "GlobalKnownHostsFile": true, "IdentitiesOnly": true,
 			"AddKeysToAgent": true, "StrictHostKeyChecking": true, "UserKnownHostsFile": true, "VerifyHostKeyDNS": true, "#": true,
 		}
