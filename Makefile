@@ -51,8 +51,10 @@ TOOLS_NEEDED += sshd=openssh-server nft=nftables ip=iproute2 nsenter=util-linux 
   gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon
 # program=package; a path stands for a file that must be there.
 TOOLS_NEEDED_clients :=
-TOOLS_NEEDED_desktop :=
-TOOLS_NEEDED_packages :=
+# A pretended Windows machine (test/wine), and MSI packages.
+TOOLS_WINE := /usr/lib/wine/wine64=wine64 x86_64-w64-mingw32-gcc=gcc-mingw-w64-x86-64
+TOOLS_NEEDED_desktop := $(TOOLS_WINE)
+TOOLS_NEEDED_packages := $(TOOLS_WINE) wixl=wixl msibuild=msitools osslsigncode=osslsigncode
 endif
 check-tools:
 	@$(call install,$(TOOLS_NEEDED))
