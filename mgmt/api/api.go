@@ -363,6 +363,24 @@ func CheckName(s string) error {
 	return nil
 }
 
+// Zone is the DNS zone of machines' names; a network may use a zone below it.
+const Zone = "lanyard.internal"
+
+// ZoneName is the zone that the map names, or Zone where that is neither Zone nor below it: a map must not be able to
+// give names of the rest of the world to machines.
+func (m *Map) ZoneName() string {
+	below, ok := strings.CutSuffix(m.Zone, "."+Zone)
+	if !ok {
+		return Zone
+	}
+	for label := range strings.SplitSeq(below, ".") {
+		if CheckName(label) != nil {
+			return Zone
+		}
+	}
+	return m.Zone
+}
+
 // CleanName makes a valid machine name of a host name: lower case, first label, '-' for what does not fit.
 func CleanName(s string) string {
 	s, _, _ = strings.Cut(strings.ToLower(s), ".")

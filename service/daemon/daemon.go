@@ -117,7 +117,7 @@ func (d *Daemon) Close() error {
 	errs := []error{d.ipc.Close()} // first: no call may start anything any more
 	d.busy.Lock()
 	if n := d.setNetwork(nil); n != nil {
-		errs = append(errs, n.close())
+		errs = append(errs, n.close(), d.forgetNames())
 	}
 	d.busy.Unlock()
 	d.wg.Wait()

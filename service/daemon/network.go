@@ -19,6 +19,7 @@ import (
 	"lanyard/mgmt/api/client"
 	"lanyard/platform/paths"
 	"lanyard/service/machine"
+	"lanyard/service/names"
 	"lanyard/service/netmap"
 	"lanyard/service/sshconfig"
 	"lanyard/service/tunnel"
@@ -321,6 +322,19 @@ func (n *network) written(m *api.Map) {
 		}
 	}
 	n.problem("ssh_config", err)
+	if n.d.paths.System && !n.userspace() { // else only ssh reaches the overlay
+		n.problem("names", names.Apply(names.Hosts(), n.d.paths.Profile, m))
+	}
+}
+
+// unwrite takes away what written wrote.
+func (d *Daemon) unwrite() error { return errors.Join(sshconfig.Remove(d.paths), d.forgetNames()) }
+
+func (d *Daemon) forgetNames() error {
+	if !d.paths.System {
+		return nil
+	}
+	return names.Remove(names.Hosts(), d.paths.Profile)
 }
 
 func (n *network) userspace() bool {
@@ -424,7 +438,7 @@ func (d *Daemon) removed(n *network, why error) {
 	if n.store != nil {
 		err = errors.Join(err, n.store.Remove())
 	}
-	if err = errors.Join(err, d.setNetwork(nil).close(), sshconfig.Remove(d.paths)); err != nil {
+	if err = errors.Join(err, d.setNetwork(nil).close(), d.unwrite()); err != nil {
 		d.log.Error("what is left of the network could not all be removed", "err", fmt.Errorf("%w", err))
 	}
 }

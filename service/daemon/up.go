@@ -20,7 +20,6 @@ import (
 	"lanyard/platform/accounts"
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
-	"lanyard/service/sshconfig"
 )
 
 // upLimit is how long up waits for the first map and the tunnel.
@@ -224,7 +223,7 @@ func (d *Daemon) down(context.Context) error {
 			d.log.Warn("the tunnel did not close cleanly", "err", err)
 		}
 	}
-	return sshconfig.Remove(d.paths)
+	return d.unwrite()
 }
 
 // settings checks what r asks for before anything is changed.

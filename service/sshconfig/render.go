@@ -82,7 +82,7 @@ func Render(in Input) (*Files, error) {
 	var b, known bytes.Buffer
 	b.WriteString("# Written by Lanyard from the network map. Do not edit: it is written anew at every change.\n")
 	for _, p := range peers {
-		names := p.Name + "." + zone(m)
+		names := p.Name + "." + m.ZoneName()
 		if p.ShortName {
 			names = p.Name + " " + names
 		}
@@ -121,12 +121,16 @@ func Render(in Input) (*Files, error) {
 	for _, r := range m.Refused {
 		// By the name that is left after the person's own entries: one of those with another HostName stays theirs.
 		if code := reason.Code(r.Code); api.CheckName(r.Name) == nil && code.Known() {
-			names := r.Name + "." + zone(m)
+			names := r.Name + "." + m.ZoneName()
 			if r.ShortName {
 				names += "," + r.Name
 			}
 			fmt.Fprintf(&b, "Match host %s\n\tProxyCommand %s openssh refused %s\n", names, program, code)
 		}
+	}
+	if api.CheckName(m.Self.Name) == nil {
+		// Only the name in the zone: what the bare one means here was settled before us.
+		fmt.Fprintf(&b, "Match host %s.%s\n\tProxyCommand %s openssh refused %s\n", m.Self.Name, m.ZoneName(), program, reason.ThisMachine)
 	}
 	b.WriteString("Match all\n")
 	out.Config, out.KnownHosts = b.Bytes(), known.Bytes()
@@ -230,15 +234,6 @@ func check(p api.Peer, m *api.Map, seen map[string]int) error {
 	return nil
 }
 
-func zone(m *api.Map) string {
-	for _, label := range strings.Split(m.Zone, ".") {
-		if api.CheckName(label) != nil {
-			return "lanyard.internal"
-		}
-	}
-	return m.Zone
-}
-
 // hostKeyLines returns known_hosts lines for the keys that the machine's own key vouches for.
 func hostKeyLines(p api.Peer) []string {
 	if len(p.MachineKey) != ed25519.PublicKeySize {
@@ -287,7 +282,7 @@ func addressLists(peers []api.Peer, want func(api.Peer) bool) []string {
 func Lookup(m *api.Map, host string) (api.Peer, bool) {
 	addr, _ := netip.ParseAddr(host)
 	for _, p := range m.Peers {
-		if p.Name == host || p.ID == host || host == p.Name+"."+zone(m) || addr.IsValid() && (addr == p.Addr4 || addr == p.Addr6) {
+		if p.Name == host || p.ID == host || host == p.Name+"."+m.ZoneName() || addr.IsValid() && (addr == p.Addr4 || addr == p.Addr6) {
 			return p, true
 		}
 	}

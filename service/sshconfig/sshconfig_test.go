@@ -407,10 +407,10 @@ func FuzzRender(f *testing.F) {
 		keywords := map[string]bool{
 			"Host": true, "HostName": true, "Match": true, "User": true,
 			"IdentityFile": true, "CertificateFile": true, "GlobalKnownHostsFile": true, "IdentitiesOnly": true,
-			"AddKeysToAgent": true, "StrictHostKeyChecking": true, "UserKnownHostsFile": true, "VerifyHostKeyDNS": true, "#": true,
+			"AddKeysToAgent": true, "StrictHostKeyChecking": true, "UserKnownHostsFile": true, "VerifyHostKeyDNS": true, "ProxyCommand": true, "#": true,
 		}
 		lines := strings.Split(strings.TrimSuffix(string(files.Config), "\n"), "\n")
-		if len(lines) > 23 {
+		if len(lines) > 25 {
 			t.Fatalf("too many lines:\n%s", files.Config)
 		}
 		for _, l := range lines {
@@ -435,6 +435,7 @@ func TestMachineOutOfReachSaysWhyByItsNamesOnly(t *testing.T) {
 	want := h.in.Program + " openssh refused blocked"
 	for host, proxy := range map[string]string{
 		"db-1": want, "db-1.lanyard.internal": want, "mail.lanyard.internal": want,
+		"laptop.lanyard.internal": h.in.Program + " openssh refused this-machine", "laptop": "",
 		"mail": "", "db-1.elsewhere": "", "mine": "", "x": "", "odd": "", "web-1.lanyard.internal": "",
 	} {
 		if got := h.config(host)["proxycommand"]; got != proxy {

@@ -44,6 +44,7 @@ const (
 	Disabled    Code = "disabled"      // SSH is switched off on this machine
 	Limits      Code = "limits"        // the machine's own limits.yaml forbids it
 	NotLoggedIn Code = "not-logged-in" // nobody is signed in here
+	ThisMachine Code = "this-machine"  // the machine that ssh was started on; nothing comes through the tunnel to itself
 	Unreachable Code = "unreachable"   // the machine or the server does not answer
 	Internal    Code = "internal"      // a fault of ours; the log has more
 
@@ -87,6 +88,7 @@ var sentences = map[Code]string{
 	Disabled:       "SSH is switched off on this machine; its administrator can run 'lanyard up --allow-ssh'.",
 	Limits:         "The machine's own limits forbid this; ask its administrator.",
 	NotLoggedIn:    "You are not signed in; run 'lanyard login'.",
+	ThisMachine:    "This is the machine that you are on; no ssh is needed.",
 	Unreachable:    "No answer; check the network and run 'lanyard doctor'.",
 	Internal:       "Something went wrong on the machine; its log has more.",
 	Logout:         "You signed out.",
