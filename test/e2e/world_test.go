@@ -63,12 +63,13 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// open starts the world. rootless: folders instead of namespaces, whoever runs the test.
-func open(t *testing.T, rootless bool) *world {
+// open starts the world. rootless: folders instead of namespaces, whoever runs the test. more are further machines,
+// without Lanyard so far.
+func open(t *testing.T, rootless bool, more ...string) *world {
 	t.Helper()
 	ctx := within(t, 2*time.Minute)
 	l, err := lab.Open(ctx, lab.Options{
-		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{office, laptop, desk, web},
+		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: append([]string{office, laptop, desk, web}, more...),
 		Accounts: []string{"ann", "bob", "carol", "deploy"}, User: rootless,
 	})
 	if err != nil {
