@@ -45,7 +45,7 @@ check-go:
 	*) echo "Lanyard needs Go 1.26 or later, and '$(GO)' is $$v; install a newer one from go.dev/dl." >&2; exit 1;; esac
 
 # What the demo, the tests and the benchmark call, with its Debian package: installed when root, else named.
-TOOLS_NEEDED := ssh=openssh-client scp=openssh-client ssh-keygen=openssh-client ss=iproute2
+TOOLS_NEEDED := ssh=openssh-client scp=openssh-client ssh-keygen=openssh-client ss=iproute2 curl=curl
 ifdef ROOT
 TOOLS_NEEDED += sshd=openssh-server nft=nftables ip=iproute2 nsenter=util-linux ufw=ufw iptables=iptables \
   gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon

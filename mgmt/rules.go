@@ -102,11 +102,15 @@ func (a *app) policyList() *cobra.Command {
 					if p.Disabled {
 						name += " (off)"
 					}
+					from := strings.Join(p.From, " ")
+					if p.AnyProcess {
+						from += " (anyone who can run a program there)"
+					}
 					var can []string
 					for _, c := range p.Can {
 						can = append(can, string(c))
 					}
-					rows = append(rows, []string{name, strings.Join(p.From, " "), strings.Join(p.To, " "), strings.Join(p.As, " "), strings.Join(can, " ")})
+					rows = append(rows, []string{name, from, strings.Join(p.To, " "), strings.Join(p.As, " "), strings.Join(can, " ")})
 				}
 				table(w, []string{"POLICY", "FROM", "TO", "AS", "CAN"}, rows)
 			})

@@ -17,6 +17,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/reason"
 	"lanyard/platform/paths"
 	"lanyard/service/doctor"
 	"lanyard/service/ipc"
@@ -100,6 +101,9 @@ func logoutCommand() *cobra.Command {
 		case errors.Is(err, login.ErrNotSignedIn):
 			fmt.Fprintln(c.OutOrStdout(), "You were not signed in.")
 			return nil
+		case refusedFor(err, reason.Blocked):
+			fmt.Fprintln(c.OutOrStdout(), "You are signed out. Your access was blocked before, which ended your sessions.")
+			return nil
 		case err != nil:
 			return fmt.Errorf("you are signed out on this machine, but the management server was not told, so open sessions "+
 				"end only when it stops hearing of you: %w", err)
@@ -108,6 +112,12 @@ func logoutCommand() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// refusedFor reports whether the management server refused with that code.
+func refusedFor(err error, code reason.Code) bool {
+	refused := (*api.Error)(nil)
+	return errors.As(err, &refused) && refused.Code == string(code)
 }
 
 func whoamiCommand() *cobra.Command {

@@ -107,6 +107,11 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 			line("Without a sign-in, %s lets these accounts of this machine in: %s.", peerName(p), safe(strings.Join(p.MachineAccounts, ", ")))
 		}
 	}
+	for _, p := range st.Peers {
+		if p.AnyProcess {
+			line("%s lets in anyone who can run a program on this machine.", peerName(p))
+		}
+	}
 	if st.Tunnel.Mode != "" {
 		line("Tunnel: %s mode, UDP port %d.", st.Tunnel.Mode, st.Tunnel.ListenPort)
 	}

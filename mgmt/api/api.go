@@ -134,6 +134,8 @@ type Peer struct {
 	// MachineAccounts are the local accounts on the map's peer that a rule of this machine names: they may be let in
 	// there without anybody's sign-in, by a certificate of the map's peer (sshd/token, machine certificates).
 	MachineAccounts []string `json:"machine_accounts,omitempty"`
+	// AnyProcess: a rule of this machine lets in whoever can run a program on the map's peer.
+	AnyProcess bool `json:"any_process,omitempty"`
 }
 
 // RefusedPeer is a machine that is not reached any more, and why.

@@ -131,6 +131,7 @@ func (w *world) mapFor(p store.Peer) *api.Map {
 			peer.LoginAs = policy.LoginAs(w.rules[other.ID])
 			peer.TokenAge = tokenAge(w.rules[other.ID])
 			peer.MachineAccounts = policy.MachineAccounts(w.rules[other.ID], p.ID)
+			peer.AnyProcess = policy.AnyProcess(w.rules[other.ID], p.ID)
 		} else {
 			// A machine that may only come in is not told what is offered there.
 			peer.HostKeys, peer.ServesSSH = nil, false

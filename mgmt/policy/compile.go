@@ -212,3 +212,10 @@ func MachineAccounts(rules []api.Rule, peer string) []string {
 	slices.Sort(names)
 	return names
 }
+
+// AnyProcess reports whether one of rules, those of one server peer, lets in whoever can run a program on the peer.
+func AnyProcess(rules []api.Rule, peer string) bool {
+	return slices.ContainsFunc(rules, func(r api.Rule) bool {
+		return r.AnyProcess && !r.Deny && !r.OwnDevice && slices.ContainsFunc(r.Machines, func(m api.MachineRef) bool { return m.Peer == peer })
+	})
+}

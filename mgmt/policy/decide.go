@@ -171,7 +171,7 @@ func (q *Query) isMachine() bool { return q.Subject.Machine != nil || q.Subject.
 func (q *Query) who() string {
 	switch s := q.Subject; {
 	case s.AnyProcess:
-		return fmt.Sprintf("every process on %q", q.Source.Name)
+		return fmt.Sprintf("anyone who can run a program on %q", q.Source.Name)
 	case s.Machine != nil:
 		return fmt.Sprintf("the account %q on %q", s.Machine.Account, q.Source.Name)
 	case s.Email != "":
@@ -212,7 +212,11 @@ func (q *Query) check(r api.Rule) (stage int, code reason.Code, why string) {
 	if maxAge := cmp.Or(r.MaxTokenAge.Duration(), DefaultMaxTokenAge); !q.isMachine() && !q.Live && q.Now.Sub(s.TokenTime) > maxAge {
 		return stageToken, reason.TokenExpired, fmt.Sprintf("the token is older than %v.", maxAge)
 	}
-	return stagePassed, reason.OK, fmt.Sprintf("it allows %s the account %q.", q.who(), q.Account.Name)
+	why = fmt.Sprintf("it allows %s the account %q.", q.who(), q.Account.Name)
+	if q.isMachine() && r.AnyProcess && !s.AnyProcess && !q.Account.Privileged {
+		why = fmt.Sprintf("it allows anyone who can run a program on %q the account %q.", q.Source.Name, q.Account.Name)
+	}
+	return stagePassed, reason.OK, why
 }
 
 // names reports whether r is about the subject.

@@ -117,7 +117,7 @@ func (n *network) describe(s *ipc.Status) {
 func peer(p, self api.Peer, t tunnel.PeerStatus) ipc.Peer {
 	return ipc.Peer{
 		ID: p.ID, Name: p.Name, ShortName: p.ShortName, Addr4: p.Addr4, Addr6: p.Addr6, Tags: p.Tags, OS: p.OS,
-		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, MachineAccounts: p.MachineAccounts, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
+		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, MachineAccounts: p.MachineAccounts, AnyProcess: p.AnyProcess, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
 		Endpoint: t.Endpoint, Handshake: t.LastHandshake, RxBytes: int64(t.RxBytes), TxBytes: int64(t.TxBytes),
 	}
 }

@@ -94,6 +94,8 @@ type Peer struct {
 	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`
 	// MachineAccounts are accounts on this machine that it lets in without anybody's sign-in.
 	MachineAccounts []string `json:"machine_accounts,omitempty"`
+	// AnyProcess: it lets in whoever can run a program on this machine.
+	AnyProcess bool `json:"any_process,omitempty"`
 	// Handshake is the last time the tunnel heard from the peer; zero: not yet.
 	Handshake time.Time `json:"handshake,omitzero"`
 	RxBytes   int64     `json:"rx_bytes,omitempty"`

@@ -146,11 +146,7 @@ func automate(t *testing.T, userspace bool) {
 		if r := a.ssh("builder", "deploy@db-1", "echo for $LANYARD_USER"); r.code != 0 || r.out != "for machine:runner/builder\n" {
 			t.Fatalf("%s", r)
 		}
-		keys, err := filepath.Glob(a.peers[runner].Path("/home/builder/.ssh/lanyard-machine.default-p*-cert.pub"))
-		if err != nil || len(keys) != 1 {
-			t.Fatalf("certificates of builder: %q, %v", keys, err)
-		}
-		key := "/home/builder/.ssh/" + strings.TrimSuffix(filepath.Base(keys[0]), "-cert.pub")
+		key := machineKey(t, a.peers[runner], "builder")
 		c := a.peers[runner].SSH(within(t, 30*time.Second), "builder", "ssh", "-i", key, "-o", "CertificateFile="+key+"-cert.pub", "deploy@web-1", "true")
 		if r := finish(c); r.code != 255 || !strings.Contains(r.err, "[no-rule]") {
 			t.Errorf("with its own certificate where the rule names ansible: %s", r)

@@ -5,6 +5,7 @@
 //	hostile replay TARGET USER CERT     signs in at TARGET (ADDRESS:PORT in the tunnel) with what was captured
 //	hostile login TARGET CERT NAME...   signs in with KEY as each NAME (quoted as in Go), and runs id
 //	hostile forge CERT FILE             writes the best forgery of CERT as FILE and FILE-cert.pub, for a real ssh
+//	hostile ask SOCKET METHOD PATH BODY the service's local API, without the product's client
 //	hostile call URL CERT               calls the management server's API with what was captured
 //
 // CERT is a file with a certificate as serve printed it, or as ssh reads it. With KEY=FILE in the environment, replay and
@@ -53,12 +54,14 @@ func run(ctx context.Context, args []string) error {
 		return replay(ctx, args[1], args[2], args[3])
 	case len(args) > 3 && args[0] == "login":
 		return login(ctx, args[1], args[2], args[3:])
+	case len(args) == 5 && args[0] == "ask":
+		return askLocally(ctx, args[1], args[2], args[3], args[4])
 	case len(args) == 3 && args[0] == "forge":
 		return forge(args[1], args[2])
 	case len(args) == 3 && args[0] == "call":
 		return call(ctx, args[1], args[2])
 	}
-	return errors.New("call it with serve, replay, login, forge or call")
+	return errors.New("call it with serve, replay, login, forge, ask or call")
 }
 
 // taken is the machine that this program took over from its stopped service.

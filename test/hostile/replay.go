@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -300,4 +301,25 @@ func ask(ctx context.Context, cl *client.Client, method, route, body, auth, p st
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	return res.StatusCode, fmt.Sprintf("%d %s", res.StatusCode, strings.TrimSpace(string(b))), err
+}
+
+// askLocally sends one request to a local socket and prints the answer.
+func askLocally(ctx context.Context, socket, method, path, body string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://local"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := hc.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	attempt{method + " " + path, res.StatusCode/100 == 2, fmt.Sprintf("%d %s", res.StatusCode, strings.TrimSpace(string(b)))}.print()
+	return err
 }
