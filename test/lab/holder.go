@@ -21,8 +21,14 @@ import (
 // roleEnv tells a copy of the program what it is; its value is "holder JSON" or "janitor DIR".
 const roleEnv = "LANYARD_LAB_ROLE"
 
-// Main does the work of a holder or janitor and does not return, when this process was started as one.
+// mainCalled: without Main, a copy of the program that was started as a janitor would run the tests again, and each of
+// them would start a janitor.
+var mainCalled bool
+
+// Main does the work of a holder or janitor and does not return, when this process was started as one. TestMain or main
+// calls it before anything else; Open refuses to work without it.
 func Main() {
+	mainCalled = true
 	role, arg, _ := strings.Cut(os.Getenv(roleEnv), " ")
 	os.Unsetenv(roleEnv)
 	var err error

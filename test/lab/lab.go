@@ -59,6 +59,9 @@ type Lab struct {
 
 // Open builds the lab. A half-built one is taken down again.
 func Open(ctx context.Context, o Options) (_ *Lab, err error) {
+	if !mainCalled {
+		return nil, errors.New("the program's TestMain or main must call lab.Main first")
+	}
 	l := &Lab{Root: os.Geteuid() == 0 && !o.User, machines: map[string]*Machine{}}
 	parent := o.Parent
 	if parent == "" {
