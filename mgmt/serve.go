@@ -21,9 +21,11 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Run the management server.
 
 Without flags it serves plain HTTP on loopback. With --listen it makes a CA of its own and serves HTTPS to a network;
-the join command that it prints carries the CA's hash.`,
+the join command that it prints carries the CA's hash. With --domain it gets its certificate from Let's Encrypt or
+another ACME server, which must reach it at port 443 of that name.`,
 		Example: `  lanyard-mgmt serve
-  lanyard-mgmt serve --listen 192.168.1.10:8443`,
+  lanyard-mgmt serve --listen 192.168.1.10:8443
+  lanyard-mgmt serve --domain lanyard.example.com`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			level := slog.LevelInfo
 			if verbose {
@@ -42,7 +44,12 @@ the join command that it prints carries the CA's hash.`,
 		},
 	}
 	c.Flags().StringVar(&cfg.HTTP, "http", "127.0.0.1:8080", "loopback `ADDRESS:PORT` for plain HTTP")
-	c.Flags().StringVar(&cfg.Listen, "listen", "", "`ADDRESS:PORT` for HTTPS with a CA of its own")
+	c.Flags().StringVar(&cfg.Listen, "listen", "", "`ADDRESS:PORT` for HTTPS; with a CA of its own, unless --domain or --tls-cert say otherwise")
+	c.Flags().StringVar(&cfg.Domain, "domain", "", "public `NAME` of the server; its certificate comes from an ACME server")
+	c.Flags().StringVar(&cfg.ACMEDirectory, "acme-directory", "", "`URL` of the ACME server's directory (default Let's Encrypt)")
+	c.Flags().StringVar(&cfg.ACMECAFile, "acme-ca", "", "`FILE` of certificates (PEM) to trust the ACME server by")
+	c.Flags().StringVar(&cfg.CertFile, "tls-cert", "", "`FILE` with the server's certificate and its chain (PEM); read again when it changes")
+	c.Flags().StringVar(&cfg.KeyFile, "tls-key", "", "`FILE` with that certificate's key (PEM)")
 	c.Flags().StringVar(&cfg.URL, "url", "", "`URL` under which peers and browsers reach the server")
 	c.Flags().StringVar(&overlay, "overlay4", "", "the network's IPv4 `range` (default 100.110.0.0/16); only before the first machine joins")
 	c.Flags().BoolVar(&verbose, "verbose", false, "log more")

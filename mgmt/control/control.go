@@ -259,7 +259,7 @@ func (c *Control) Restored(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		clock.Epoch++
+		clock.Epoch = max(clock.Epoch+1, uint64(c.Now().Unix())) // a backup may be put back twice
 		return q.PutClock(ctx, clock)
 	})
 	if err != nil {

@@ -33,8 +33,14 @@ type Config struct {
 	State string // folder
 	// HTTP is a loopback address for plain HTTP; used when Listen is empty.
 	HTTP string
-	// Listen is an address for HTTPS with the server's own CA.
+	// Listen is an address for HTTPS: with the server's own CA, or with the certificate of Domain or CertFile.
 	Listen string
+	// Domain is the server's public name; its certificate comes from the ACME server (RFC 8555) of ACMEDirectory,
+	// Let's Encrypt when empty, which is trusted by the certificates in ACMECAFile (PEM) beside the system's.
+	// Listen is ":443" when empty.
+	Domain, ACMEDirectory, ACMECAFile string
+	// CertFile and KeyFile hold a certificate of somebody else's making (PEM). They are read again when they change.
+	CertFile, KeyFile string
 	// URL is how peers and browsers reach the server; empty: made of the address.
 	URL string
 	// Overlay4 is the IPv4 range of the network; it can be chosen until the first machine joins. Zero: as it is.
@@ -62,7 +68,7 @@ type Server struct {
 	settings store.Settings
 	idp      *idp.Provider
 	control  *control.Control
-	ca       *authority // nil on plain HTTP
+	certs    certificates // nil on plain HTTP
 	url      string
 	hosts    []string // own names, for proofs
 	pushes   bucket
@@ -128,6 +134,9 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 
 // listen opens the public address and the admin socket, and settles the URL and the names of this server.
 func (s *Server) listen() error {
+	if err := s.cfg.checkTLS(); err != nil {
+		return err
+	}
 	addr, scheme := s.cfg.HTTP, "http"
 	if s.cfg.Listen != "" {
 		addr, scheme = s.cfg.Listen, "https"
@@ -143,18 +152,25 @@ func (s *Server) listen() error {
 		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	_, port, _ := net.SplitHostPort(s.listener.Addr().String()) // the address may have asked for any port
-	names, err := ownNames(host, s.cfg.URL)
+	external := s.cfg.URL
+	if external == "" && s.cfg.Domain != "" {
+		external = "https://" + s.cfg.Domain
+		if port != "443" {
+			external += ":" + port
+		}
+	}
+	names, err := ownNames(host, external)
 	if err != nil {
 		return err
 	}
-	if s.url = s.cfg.URL; s.url == "" {
+	if s.url = external; s.url == "" {
 		s.url = scheme + "://" + net.JoinHostPort(names[0], port)
 	}
 	if s.hosts, err = proofHosts(names, port, s.url); err != nil {
 		return err
 	}
 	if scheme == "https" {
-		if s.ca, err = openAuthority(s.cfg.State, names, s.now); err != nil {
+		if s.certs, err = s.openCertificates(names); err != nil {
 			return err
 		}
 	}
@@ -212,10 +228,10 @@ func (s *Server) URL() string { return s.url }
 
 // Join is what follows "lanyard up".
 func (s *Server) Join() string {
-	if s.ca == nil || s.cfg.URL != "" && s.cfg.Listen == "" {
-		return s.url
+	if own, ok := s.certs.(*authority); ok {
+		return s.url + "#sha256=" + own.pin()
 	}
-	return s.url + "#sha256=" + s.ca.pin()
+	return s.url
 }
 
 // SetupSecret is the one-time secret for the first administrator, empty when there is one.
@@ -260,10 +276,13 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.adminWeb = s.newWeb(s.adminRoutes())
 	s.adminWeb.ConnContext = adminContext
 	failed := make(chan error, 2)
+	if c, ok := s.certs.(*acmeCertificates); ok {
+		s.running.Go(func() { c.obtain(s.life) })
+	}
 	s.running.Go(func() { failed <- s.adminWeb.Serve(s.admin) })
 	s.running.Go(func() {
-		if s.ca != nil {
-			s.web.TLSConfig = s.ca.config()
+		if s.certs != nil {
+			s.web.TLSConfig = s.certs.config()
 			failed <- s.web.ServeTLS(s.listener, "", "")
 			return
 		}
@@ -380,7 +399,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		if s.ca != nil {
+		if s.certs != nil {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		defer func() {

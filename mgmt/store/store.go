@@ -67,7 +67,7 @@ func openWaiting(ctx context.Context, dir string, now func() time.Time, busy tim
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "mgmt.db")
+	path := filepath.Join(dir, Database)
 	// The file is made by us so that it is never, even for a moment, readable by others.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
