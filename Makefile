@@ -4,6 +4,7 @@
 #   make demo         a sign-in and ssh over the tunnel on pretended machines, then clean up
 #   make demo-up      the same, left running; make demo-down ends it
 #   make test         all tests (as root: with namespaces; else what needs root is skipped with a reason)
+#   make packages     the packages for every system, in .build/packages
 #   make bench        compares with OpenSSH's sshd
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -36,7 +37,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: $(addprefix test-,clients desktop packages) $(addprefix check-tools-,clients desktop packages) build test test-race test-e2e demo demo-up demo-down bench fuzz soak lint cross clean check-go check-tools
+.PHONY: $(addprefix test-,clients desktop packages) $(addprefix check-tools-,clients desktop packages) build test test-race test-e2e demo demo-up demo-down bench fuzz packages soak lint cross clean check-go check-tools
 
 check-go:
 	@v=$$($(GO) env GOVERSION 2>/dev/null || true); case $$v in \
@@ -157,6 +158,13 @@ cross: check-go
 	  for m in $(MAINS); do case $$os-$${m%%=*} in darwin-lanyard-tray) continue;; esac; \
 	    CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o .build/cross/$${m%%=*}-$$os-$$arch$$ext $${m#*=}; done; \
 	done; done
+
+# The packages of every system, of the same bytes wherever they are built from a commit. PACK says more to lanyard-pack:
+# make packages PACK='--formats deb --archs amd64 --version 1.2.3'.
+PACK ?=
+packages: check-go
+	@mkdir -p $(BIN) && $(GO) build -trimpath -buildvcs=false -ldflags='-s -w' -o $(BIN)/lanyard-pack ./installer
+	@$(BIN)/lanyard-pack build --source . --out .build/packages $(PACK)
 
 clean:
 	@rm -rf .build

@@ -13,11 +13,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"lanyard/platform/release"
 )
 
 func main() {
@@ -38,7 +39,7 @@ type app struct {
 func newRoot() *cobra.Command {
 	a := &app{}
 	root := &cobra.Command{
-		Use: "lanyard-mgmt", Short: "The management server of a Lanyard network", Version: release(),
+		Use: "lanyard-mgmt", Short: "The management server of a Lanyard network", Version: release.Version(),
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&a.state, "state", "", "state `folder` (default /var/lib/lanyard-mgmt for root, else $XDG_STATE_HOME/lanyard-mgmt)")
@@ -59,14 +60,6 @@ func newRoot() *cobra.Command {
 		}
 	}
 	return root
-}
-
-// release is the program's version as the build recorded it.
-func release() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }
 
 func manCommand(root *cobra.Command) *cobra.Command {

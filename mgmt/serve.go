@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"lanyard/mgmt/server"
+	"lanyard/platform/release"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -38,7 +39,7 @@ another ACME server, which must reach it at port 443 of that name.`,
 				}
 				cfg.Overlay4 = p
 			}
-			cfg.State, cfg.Release = a.state, release()
+			cfg.State, cfg.Release = a.state, release.Version()
 			cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 			return a.serve(cmd, cfg)
 		},

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,6 +18,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
 	"lanyard/platform/paths"
+	"lanyard/platform/release"
 	"lanyard/service/ipc"
 	"lanyard/sshd"
 )
@@ -53,7 +53,7 @@ func rootCommand() *cobra.Command {
 		Short: "Sign in once, then plain ssh to every machine of yours",
 		Long: "Lanyard puts your identity on every SSH session: sign in once a day, then plain ssh, scp, rsync and your IDE\n" +
 			"reach the machines that a policy allows, wherever they are.",
-		Version:       release(),
+		Version:       release.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -93,12 +93,4 @@ func advice(err error) error {
 		return fmt.Errorf("%w [%s]", err, refused.Code)
 	}
 	return err
-}
-
-// release is the program's version, as the build noted it.
-func release() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		return b.Main.Version
-	}
-	return "(devel)"
 }

@@ -16,8 +16,10 @@ import (
 	"lanyard/installer/units"
 	"lanyard/mgmt/api"
 	"lanyard/platform/paths"
+	"lanyard/platform/release"
 	"lanyard/service/daemon"
 	"lanyard/service/ipc"
+	"lanyard/service/sshconfig"
 )
 
 func serviceCommand() *cobra.Command {
@@ -34,6 +36,7 @@ func serviceCommand() *cobra.Command {
 		controlCommand("start", "Start the installed service", control("start", "Started.")),
 		controlCommand("stop", "Stop the installed service", control("stop", "Stopped.")),
 		controlCommand("restart", "Restart the installed service", control("restart", "Restarted.")),
+		sshConfigCommand(),
 		&cobra.Command{Use: "status", Short: "Tell whether the service is installed and runs", Args: cobra.NoArgs, RunE: serviceStatus},
 	)
 	return c
@@ -65,7 +68,7 @@ func runCommand() *cobra.Command {
 		}
 		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 		opt := daemon.Options{
-			Profile: profile, Userspace: userspace, ListenPort: port, Program: program, Release: release(), Log: log,
+			Profile: profile, Userspace: userspace, ListenPort: port, Program: program, Release: release.Version(), Log: log,
 			Ready: func() {
 				log.Info("the service is ready", "profile", profile, "socket", paths.For(profile).Socket)
 				if err := notifySupervisor("READY=1"); err != nil {
@@ -103,9 +106,32 @@ func controlCommand(use, short string, do func(*cobra.Command, service.Service) 
 	}}
 }
 
+// sshConfigCommand is for installers: the machine's ssh is to read the drop-in, or not any more.
+func sshConfigCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "ssh-config install|remove", Short: "Have the machine's ssh read Lanyard's configuration", Hidden: true,
+		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"install", "remove"},
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		p := paths.System(profileOf(c))
+		if args[0] == "remove" {
+			return sshconfig.RemoveInclude(p)
+		}
+		changed, err := sshconfig.InstallInclude(p)
+		if changed {
+			fmt.Fprintf(c.OutOrStdout(), "One line was added to the machine's ssh configuration; removal takes it out.\n")
+		}
+		return err
+	}
+	return c
+}
+
 func install(c *cobra.Command, s service.Service) error {
 	if err := s.Install(); err != nil && !strings.Contains(err.Error(), "already exists") {
 		return fmt.Errorf("install the service: %w", err)
+	}
+	if _, err := sshconfig.InstallInclude(paths.System(profileOf(c))); err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "Plain ssh will not know the network's machines ('lanyard ssh HOST' does): %v.\n", err)
 	}
 	if err := s.Start(); err != nil {
 		return fmt.Errorf("the service is installed, but did not start: %w", err)
@@ -142,6 +168,9 @@ func uninstall(c *cobra.Command, s service.Service) error {
 	}
 	if err := s.Uninstall(); err != nil {
 		return fmt.Errorf("take the service off the system: %w", err)
+	}
+	if err := sshconfig.RemoveInclude(paths.System(profileOf(c))); err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "The machine's ssh configuration still names Lanyard's machines (%v).\n", err)
 	}
 	fmt.Fprintf(c.OutOrStdout(), "The service is gone. This machine's identity stays in %s.\n", paths.System(profileOf(c)).State)
 	return nil

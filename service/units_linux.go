@@ -8,6 +8,6 @@ import (
 
 // serviceOptions gives kardianos the unit of the packages in place of its own, which restarts after two minutes.
 func serviceOptions(program string) (service.KeyValue, error) {
-	unit, err := units.Systemd(program)
+	unit, err := units.Systemd(units.Name, program)
 	return service.KeyValue{"SystemdScript": unit}, err
 }

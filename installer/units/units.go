@@ -1,40 +1,57 @@
-// Package units holds what starts the service on each system: the systemd unit, the launchd property list and the
-// FreeBSD rc.d script. Packages ship them, and `lanyard service install` writes them.
+// Package units holds what starts the programs on each system: systemd units, launchd property lists, FreeBSD's rc.d
+// scripts and OpenRC's. Packages ship them, and `lanyard service install` and `lanyard-mgmt service install` write them.
 package units
 
 import (
-	_ "embed" // the files beside
+	"embed"
 	"fmt"
 	"strings"
 )
 
-//go:embed lanyard.service
-var systemd string
+//go:embed *.service *.plist *.rc *.openrc *.sysusers
+var files embed.FS
 
-//go:embed lanyard.plist
-var launchd string
+// Names of the services on every system.
+const (
+	Name = "lanyard"
+	Mgmt = "lanyard-mgmt"
+	Tray = "lanyard-tray"
+)
 
-//go:embed lanyard.rc
-var rcd string
+// ServerAccount is the account that the management server runs as.
+const ServerAccount = "lanyard-mgmt"
 
-// Name of the service on every system.
-const Name = "lanyard"
+// Config is the folder of what an administrator sets, for each system.
+const (
+	Config        = "/etc/lanyard"
+	ConfigFreeBSD = "/usr/local/etc/lanyard"
+)
 
-// Systemd is the unit file for a program at this absolute path.
-func Systemd(program string) (string, error) { return fill(systemd, program) }
+// Systemd is the unit file of a service (Name or Mgmt) for a program at this absolute path.
+func Systemd(service, program string) (string, error) { return fill(service+".service", program) }
 
-// Launchd is the property list.
-func Launchd(program string) (string, error) { return fill(launchd, program) }
+// Launchd is the property list of a service (Name or Tray).
+func Launchd(service, program string) (string, error) { return fill(service+".plist", program) }
 
-// RCD is the FreeBSD rc.d script.
-func RCD(program string) (string, error) { return fill(rcd, program) }
+// RCD is the FreeBSD rc.d script of a service (Name or Mgmt).
+func RCD(service, program string) (string, error) { return fill(service+".rc", program) }
+
+// OpenRC is the init script of a service (Name or Mgmt).
+func OpenRC(service, program string) (string, error) { return fill(service+".openrc", program) }
+
+// Sysusers declares ServerAccount (sysusers.d(5)).
+func Sysusers() (string, error) { return fill(Mgmt+".sysusers", "/") }
 
 // fill refuses paths that one of the formats would read as more than a path.
-func fill(text, program string) (string, error) {
+func fill(name, program string) (string, error) {
+	text, err := files.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
 	if !strings.HasPrefix(program, "/") || strings.ContainsFunc(program, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._+-", r))
 	}) {
 		return "", fmt.Errorf("the service's file cannot name the program %q; put it where the path has only letters, digits and /._+-, as in /usr/local/bin/lanyard", program)
 	}
-	return strings.ReplaceAll(text, "@PROGRAM@", program), nil
+	return strings.NewReplacer("@PROGRAM@", program, "@CONFIG@", ConfigFreeBSD).Replace(string(text)), nil
 }

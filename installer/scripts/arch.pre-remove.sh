@@ -1,0 +1,7 @@
+#!/bin/sh
+if [ -d /run/systemd/system ]; then
+	systemctl --no-reload disable --now @NAME@.service >/dev/null 2>&1 || :
+fi
+#PEER#
+/usr/bin/lanyard service ssh-config remove || :
+#END#
