@@ -121,7 +121,9 @@ func (j *job) linuxTree(ctx context.Context, p program, arch string) (tree, erro
 		section = 8
 		sysusers, err := units.Sysusers()
 		errs = append(errs, err)
-		t.file("/usr/lib/sysusers.d/"+p.Name+".conf", []byte(sysusers))
+		for _, format := range []string{"rpm", "archlinux"} {
+			only(format, "/usr/lib/sysusers.d/"+p.Name+".conf", 0o644, []byte(sysusers))
+		}
 	}
 	t.file(fmt.Sprintf("/usr/share/man/man%d/%s.%d.gz", section, p.Name, section), compress(need(j.manual(ctx, p, section))))
 	for shell, path := range map[string]string{
@@ -134,7 +136,7 @@ func (j *job) linuxTree(ctx context.Context, p program, arch string) (tree, erro
 	doc := "/usr/share/doc/" + p.Name + "/"
 	t.file(doc+"copyright", need(j.copyright()))
 	changes := need(os.ReadFile(filepath.Join(j.source, "CHANGELOG.md")))
-	t.file(doc+"CHANGELOG.md.gz", compress(changes))
+	t.file(doc+"changelog.gz", compress(changes))
 	only("deb", doc+"changelog.Debian.gz", 0o644, compress(j.debianChangelog(p)))
 	only("deb", "/usr/share/lintian/overrides/"+p.Name, 0o644, need(text(p.Name+".lintian")))
 	if p == peer {
@@ -182,7 +184,7 @@ func (j *job) deb(info *nfpm.Info, p program) error {
 	if p == peer {
 		info.Recommends = []string{"openssh-client"}
 	} else {
-		info.Depends = []string{"systemd | systemd-standalone-sysusers | systemd-sysusers | adduser"}
+		info.Depends = []string{"adduser"}
 	}
 	s := &info.Scripts
 	j.sign.deb(info)

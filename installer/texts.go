@@ -138,7 +138,7 @@ func compress(b []byte) []byte {
 
 // debianChangelog is what policy 4.4 asks for; the real one is CHANGELOG.md.
 func (j *job) debianChangelog(p program) []byte {
-	return fmt.Appendf(nil, "%s (%s-1) stable; urgency=medium\n\n  * Version %s; CHANGELOG.md beside this file tells what changed.\n\n -- %s  %s\n",
+	return fmt.Appendf(nil, "%s (%s-1) stable; urgency=medium\n\n  * Version %s.\n    What changed is in changelog.gz, beside this file.\n\n -- %s  %s\n",
 		p.Name, j.version, j.version, maintainer, j.version.Time.Format(time.RFC1123Z))
 }
 

@@ -26,15 +26,11 @@ configure | abort-upgrade | abort-deconfigure | abort-remove)
 	#PEER#
 	if [ "$1" = configure ]; then
 		rollout
-		/usr/bin/lanyard service ssh-config install || true
+		lanyard service ssh-config install || true
 	fi
 	#END#
 	#SERVER#
-	if [ -d /run/systemd/system ] || command -v systemd-sysusers >/dev/null; then
-		systemd-sysusers @NAME@.conf
-	elif ! getent passwd @NAME@ >/dev/null; then
-		adduser --system --group --home /var/lib/@NAME@ --no-create-home --quiet @NAME@
-	fi
+	adduser --system --group --home /var/lib/@NAME@ --no-create-home --quiet @NAME@
 	#END#
 	# The idiom of dh_installsystemd: what an administrator disabled stays disabled.
 	if command -v deb-systemd-helper >/dev/null; then
