@@ -20,6 +20,7 @@ import (
 
 	"lanyard/mgmt/store"
 	"lanyard/platform/paths"
+	"lanyard/platform/release"
 )
 
 // manifest is the first file of a backup.
@@ -105,7 +106,7 @@ func (a *app) writeBackup(ctx context.Context, w io.Writer) error {
 	z := gzip.NewWriter(w)
 	t := tar.NewWriter(z)
 	now := time.Now().UTC()
-	m, err := json.Marshal(manifest{Format: backupFormat, Release: release(), Time: now})
+	m, err := json.Marshal(manifest{Format: backupFormat, Release: release.Version(), Time: now})
 	if err != nil {
 		return err
 	}
