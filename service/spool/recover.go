@@ -58,14 +58,18 @@ func (s *Spool) recover() error {
 	}
 	s.segments = segs
 	from := s.readCursor()
+	ended := map[string]bool{}
 	for i, seg := range segs {
-		if err := s.load(seg, i == len(segs)-1, from); err != nil {
+		if err := s.load(seg, i == len(segs)-1, from, ended); err != nil {
 			return fmt.Errorf("read %s: %w", seg.path, err)
 		}
 		s.used += seg.size
 	}
 	if len(segs) == 0 {
-		return s.nextSegment()
+		if err := s.nextSegment(); err != nil {
+			return err
+		}
+		return s.endOpen(ended)
 	}
 	last := segs[len(segs)-1]
 	if last.broken { // its torn end could not be put aside: what comes now must not stand behind that
@@ -87,11 +91,11 @@ func (s *Spool) recover() error {
 			return err
 		}
 	}
-	return nil
+	return s.endOpen(ended)
 }
 
-// load indexes one segment. Lines before the cursor were delivered.
-func (s *Spool) load(seg *segment, last bool, from cursor) error {
+// load indexes one segment, and notes in ended what ended. Lines before the cursor were delivered.
+func (s *Spool) load(seg *segment, last bool, from cursor, ended map[string]bool) error {
 	b, err := os.ReadFile(seg.path)
 	if err != nil {
 		return err
@@ -109,6 +113,9 @@ func (s *Spool) load(seg *segment, last bool, from cursor) error {
 				seg.broken = true
 			}
 			good = end
+			if key := openKey(&e); key != "" && !begins(e.Type) {
+				ended[key] = true
+			}
 			if seg.number > from.Segment || seg.number == from.Segment && off >= from.Offset {
 				s.waiting = append(s.waiting, entry{e.ID, seg, off, n + 1, e.Type == audit.Refused})
 				seg.left++

@@ -8,7 +8,7 @@
 //
 // Append returns after write(2): a killed process loses nothing. A power cut loses at most the last syncEvery, as one
 // goroutine syncs for all that were written meanwhile. A line that was cut short is taken off at the next start and
-// kept beside, in a .torn file.
+// kept beside, in a .torn file. Sessions that were open then are ended by the next Open, as interrupted.
 //
 // # What is bounded
 //
@@ -71,7 +71,8 @@ type Spool struct {
 	used     int64      // bytes of all segments
 	refused  int64      // of them, bytes of refusals not delivered
 	merging  map[mergeKey]*merged
-	failed   error // of the last write; cleared by the next that works
+	owed     []audit.Event // ends that found no room
+	failed   error         // of the last write; cleared by the next that works
 	appended chan struct{}
 	closed   bool
 
@@ -150,6 +151,7 @@ func (s *Spool) Close() error {
 	s.wg.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.payOwed()
 	s.flushMerged(time.Time{})
 	err := errors.Join(s.file.Sync(), s.file.Close())
 	s.file = nil
@@ -167,6 +169,7 @@ func (s *Spool) Append(e audit.Event) error {
 	if e.Type == audit.Refused {
 		return s.appendRefusal(e)
 	}
+	s.payOwed()
 	return s.write(e)
 }
 
@@ -179,8 +182,16 @@ func (s *Spool) room(t audit.Type) int64 {
 	return s.cfg.Limit - s.cfg.Limit/10
 }
 
-// write puts e at the end of the chain. s.mu is held.
+// write puts e at the end of the chain. An end that finds no room is owed. s.mu is held.
 func (s *Spool) write(e audit.Event) error {
+	err := s.writeLine(e)
+	if err != nil {
+		s.owe(e)
+	}
+	return err
+}
+
+func (s *Spool) writeLine(e audit.Event) error {
 	if s.file == nil {
 		return reason.Errorf(reason.AuditFull, "the audit spool is closed")
 	}
@@ -211,9 +222,22 @@ func (s *Spool) write(e audit.Event) error {
 		}
 		seg = s.segments[len(s.segments)-1]
 	}
+	key := openKey(&e)
+	if begins(e.Type) && key != "" {
+		if err := s.putNote(key, &e, seg, seg.size); err != nil {
+			return s.fail(errors.Join(err, os.RemoveAll(s.notePath(key))))
+		}
+	}
 	// A failed write may leave a part of the line: it must not stand before the next.
 	if _, err := s.file.WriteAt(line, seg.size); err != nil {
-		return s.fail(errors.Join(err, s.file.Truncate(seg.size)))
+		err = errors.Join(err, s.file.Truncate(seg.size))
+		if begins(e.Type) && key != "" {
+			s.removeNote(key)
+		}
+		return s.fail(err)
+	}
+	if key != "" && !begins(e.Type) {
+		s.removeNote(key)
 	}
 	s.failed = nil
 	s.waiting = append(s.waiting, entry{id: e.ID, seg: seg, off: seg.size, len: len(line), refusal: e.Type == audit.Refused})

@@ -137,7 +137,7 @@ func serve(ctx context.Context) error {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
-			return nil //nolint:nilerr // asked to end
+			return nil // asked to end
 		}
 		go func() {
 			defer nc.Close()
@@ -155,10 +155,10 @@ func serve(ctx context.Context) error {
 				}
 				go func() {
 					for r := range in {
-						r.Reply(r.Type == "exec" || r.Type == "shell", nil)
+						_ = r.Reply(r.Type == "exec" || r.Type == "shell", nil)
 						if r.Type == "exec" || r.Type == "shell" {
 							fmt.Fprintln(ch, "welcome")
-							ch.SendRequest("exit-status", false, []byte{0, 0, 0, 0})
+							_, _ = ch.SendRequest("exit-status", false, []byte{0, 0, 0, 0})
 							ch.Close()
 						}
 					}

@@ -55,6 +55,8 @@ const (
 	MaxTime    Code = "max-time"
 	EndedHere  Code = "ended-by-owner" // from the tray or by the machine's administrator
 	Shutdown   Code = "shutdown"
+	// Interrupted is found at the next start: the service was killed or the machine went down.
+	Interrupted Code = "interrupted"
 )
 
 // Sentences say what happened and what to do next. Every code above has one.
@@ -97,6 +99,7 @@ var sentences = map[Code]string{
 	MaxTime:        "The session reached its longest allowed time.",
 	EndedHere:      "The session was ended on the machine.",
 	Shutdown:       "The machine's Lanyard service is stopping.",
+	Interrupted:    "The machine's Lanyard service ended without warning.",
 }
 
 // Sentence returns one sentence for a person: what happened and what to do next.
