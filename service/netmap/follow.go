@@ -182,10 +182,13 @@ func (f *Follower) accept(signed *api.SignedMap) (*api.Ack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if same {
+	if same && f.Store.Have() == (api.Have{Epoch: m.Epoch, Version: m.Version}) {
 		return &api.Ack{Version: m.Version}, nil
 	}
-	ended := f.Apply(m)
+	var ended []string
+	if !same { // else it only found no room on the disk so far
+		ended = f.Apply(m)
+	}
 	if err := f.Store.Keep(signed, m); err != nil {
 		return nil, fmt.Errorf("%w; it is in force until this service stops", err)
 	}
@@ -196,9 +199,9 @@ func (f *Follower) accept(signed *api.SignedMap) (*api.Ack, error) {
 }
 
 func (f *Follower) send(ctx context.Context, stream *client.Stream, up <-chan api.Up, stored <-chan struct{}) error {
-	if m := f.Store.Current(); m != nil {
-		// The version that Have named is in force: an effect may wait for this machine.
-		if err := stream.Send(ctx, api.Up{Ack: &api.Ack{Version: m.Version}}); err != nil {
+	if have := f.Store.Have(); have != (api.Have{}) {
+		// The version that was named is in force: an effect may wait for this machine.
+		if err := stream.Send(ctx, api.Up{Ack: &api.Ack{Version: have.Version}}); err != nil {
 			return err
 		}
 	}

@@ -423,3 +423,34 @@ func FuzzParse(f *testing.F) {
 		order(m, m)
 	})
 }
+
+// A map that could not be written is in force, and is acknowledged only once it is: what the server counts as reached
+// survives a restart.
+func TestMapThatFindsNoRoomIsNotAcknowledged(t *testing.T) {
+	srv := netmaptest.New(t)
+	self, _ := netmaptest.Peer("pself", "laptop", 2)
+	p := join(t, srv, t.TempDir())
+	srv.Wait(t, "pself", "it follows", func(s netmaptest.State) bool { return s.Following })
+	srv.Push(netmaptest.Map(1, self))
+	srv.Wait(t, "pself", "version 1", acked(1))
+	file := filepath.Join(p.dir, "map.json")
+	if err := errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "in-the-way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	n := len(srv.Wait(t, "pself", "it follows", func(netmaptest.State) bool { return true }).Have)
+	srv.Push(netmaptest.Map(2, self))
+	st := srv.Wait(t, "pself", "it comes back twice", func(s netmaptest.State) bool { return len(s.Have) > n+1 })
+	if slices.ContainsFunc(st.Acks, func(a api.Ack) bool { return a.Version == 2 }) || st.Have[len(st.Have)-1].Version != 1 {
+		t.Errorf("a map that is not on disk was acknowledged: %+v", st)
+	}
+	if got := p.versions(); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("in force were %v, want 1 and 2, each once", got)
+	}
+	if err := os.RemoveAll(file); err != nil {
+		t.Fatal(err)
+	}
+	srv.Wait(t, "pself", "version 2", acked(2))
+	if got := p.versions(); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("in force were %v, want 1 and 2, each once", got)
+	}
+}

@@ -19,8 +19,9 @@ type Store struct {
 	path string
 	pin  Pin
 
-	mu  sync.Mutex // guards now, and that writes of the file follow each other
-	now *api.Map   // in force; never changed, only replaced
+	mu   sync.Mutex // guards now and kept, and that writes of the file follow each other
+	now  *api.Map   // in force; never changed, only replaced
+	kept api.Have   // what lies on disk
 }
 
 // Open reads the map that lies at path. A file that cannot be used is moved aside and told of in notice, one sentence
@@ -32,7 +33,7 @@ func Open(path string, pin Pin) (s *Store, notice string, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return s, "", nil
 	case err == nil:
-		s.now = m
+		s.now, s.kept = m, api.Have{Epoch: m.Epoch, Version: m.Version}
 		return s, "", nil
 	}
 	aside := path + ".unusable"
@@ -73,12 +74,12 @@ func (s *Store) Current() *api.Map {
 	return s.now
 }
 
-// Have tells the server which map is here.
+// Have tells the server which map is here to stay. One that is in force and could not be written does not count: the
+// server sends it again until it is.
 func (s *Store) Have() api.Have {
-	if m := s.Current(); m != nil {
-		return api.Have{Epoch: m.Epoch, Version: m.Version}
-	}
-	return api.Have{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept
 }
 
 // Check verifies a map that arrived. It is ErrOlder when the one in force is newer; same reports that it is that one.
@@ -114,6 +115,7 @@ func (s *Store) Keep(signed *api.SignedMap, m *api.Map) error {
 	if err := paths.WriteFile(s.path, b, 0o600); err != nil {
 		return fmt.Errorf("keep the network map on disk: %w", err)
 	}
+	s.kept = api.Have{Epoch: m.Epoch, Version: m.Version}
 	return nil
 }
 
@@ -121,7 +123,7 @@ func (s *Store) Keep(signed *api.SignedMap, m *api.Map) error {
 func (s *Store) Remove() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now = nil
+	s.now, s.kept = nil, api.Have{}
 	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the stored network map: %w", err)
 	}

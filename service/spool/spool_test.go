@@ -31,8 +31,9 @@ func open(t *testing.T, dir string, limit int64) *Spool {
 	return s
 }
 
+// start is an event that begins a session which nobody waits to end.
 func start(n int) audit.Event {
-	return audit.Event{Type: audit.SessionStart, Session: fmt.Sprint(n), User: "ann@example.com", LocalUser: "deploy"}
+	return audit.Event{Type: audit.SessionStart, Rule: fmt.Sprint(n), User: "ann@example.com", LocalUser: "deploy"}
 }
 
 func fill(t *testing.T, s *Spool, n int) {
@@ -80,7 +81,7 @@ func TestEventsComeBackInOrderUntilTheyAreDelivered(t *testing.T) {
 		if err := json.Unmarshal(l, &e); err != nil {
 			t.Fatal(err)
 		}
-		if e.Session != fmt.Sprint(i) || e.ID != ids[i] || e.Peer != "pself" || e.Time.IsZero() {
+		if e.Rule != fmt.Sprint(i) || e.ID != ids[i] || e.Peer != "pself" || e.Time.IsZero() {
 			t.Errorf("event %d is %+v", i, e)
 		}
 	}
