@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/store"
 )
 
@@ -111,6 +113,10 @@ func (a *app) auditCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			after := int64(-1)
 			wait := 0
+			all := limit == 0
+			if all {
+				after, limit = 0, 1000
+			}
 			for {
 				var events []store.Recorded
 				path := fmt.Sprintf("/api/admin/audit?after=%d&limit=%d&wait=%d", after, limit, wait)
@@ -126,6 +132,9 @@ func (a *app) auditCommand() *cobra.Command {
 						return err
 					}
 				}
+				if all && len(events) > 0 {
+					continue
+				}
 				if !follow {
 					return nil
 				}
@@ -134,8 +143,36 @@ func (a *app) auditCommand() *cobra.Command {
 			}
 		},
 	}
+	c.AddCommand(&cobra.Command{
+		Use: "verify", Short: "Check that no event of a machine was changed or taken out", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var all []audit.Event
+			for after := int64(0); ; {
+				var events []store.Recorded
+				if err := a.call(cmd.Context(), http.MethodGet, fmt.Sprintf("/api/admin/audit?after=%d&limit=1000", after), nil, &events); err != nil {
+					return err
+				}
+				if len(events) == 0 {
+					break
+				}
+				for _, e := range events {
+					after = e.Seq
+					all = append(all, e.Event)
+				}
+			}
+			broken, err := audit.CheckChain(all)
+			if err != nil {
+				return err
+			}
+			if len(broken) > 0 {
+				return errors.New(strings.Join(broken, "\n"))
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d events, each where its machine put it.\n", len(all))
+			return nil
+		},
+	})
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on showing events as they arrive")
-	c.Flags().IntVarP(&limit, "limit", "n", 200, "how many of the newest `events`")
+	c.Flags().IntVarP(&limit, "limit", "n", 200, "how many of the newest `events`; 0: all")
 	return c
 }
 

@@ -55,7 +55,7 @@ func newRoot() *cobra.Command {
 		a.auditCommand(), a.explainCommand(), a.backupCommand(), a.restoreCommand(), a.restoredCommand(), manCommand(root),
 	)
 	for _, c := range root.Commands() {
-		if c.HasSubCommands() { // cobra would print the help for a verb that is none, and exit with 0
+		if c.HasSubCommands() && c.RunE == nil { // cobra would print the help for a verb that is none, and exit with 0
 			c.Args, c.RunE = cobra.NoArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"lanyard/test/lab"
 )
 
-func (w *world) auditLog() ([]audit.Event, error) {
-	out, err := w.mgmt.Admin(within(w.t, 20*time.Second), "audit", "--json")
+func (w *world) auditLog(flags ...string) ([]audit.Event, error) {
+	out, err := w.mgmt.Admin(within(w.t, 20*time.Second), append([]string{"audit", "--json"}, flags...)...)
 	if err != nil {
 		return nil, err
 	}

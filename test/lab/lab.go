@@ -48,6 +48,7 @@ type Lab struct {
 	Dir  string // everything the lab writes on the host
 	Root bool   // namespaces; false: loopback and folders
 
+	options  Options
 	janitor  *exec.Cmd
 	tell     io.WriteCloser // lines to the janitor; its end makes the janitor clean up
 	machines map[string]*Machine
@@ -144,6 +145,7 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 	if err := sw.Run(ctx, "", "ip", "link", "set", "br0", "up"); err != nil {
 		return err
 	}
+	l.options = o
 	for i, name := range o.Machines {
 		m, err := l.hold(ctx, holding{Name: name, Accounts: o.Accounts, Machine: true, Peers: o.Machines})
 		if err != nil {
@@ -151,26 +153,34 @@ func (l *Lab) build(ctx context.Context, o Options) error {
 		}
 		m.Addr = address(i)
 		l.machines[name] = m
-		port := fmt.Sprintf("p%d", i)
-		script := [][]string{
-			{"ip", "link", "add", "name", port, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(m.pid)},
-			{"ip", "link", "set", port, "master", "br0", "up"},
+		if err := l.plug(ctx, m, i); err != nil {
+			return err
 		}
-		for _, argv := range script {
-			// In the switch's network but with the host's process ids: "netns PID" names one of those.
-			c := exec.CommandContext(ctx, "nsenter", append([]string{"-t", fmt.Sprint(sw.pid), "-n", "--"}, argv...)...)
-			if out, err := c.CombinedOutput(); err != nil {
-				return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
-			}
+	}
+	return nil
+}
+
+// plug hangs the i-th machine on the switch.
+func (l *Lab) plug(ctx context.Context, m *Machine, i int) error {
+	port := fmt.Sprintf("p%d", i)
+	script := [][]string{
+		{"ip", "link", "add", "name", port, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(m.pid)},
+		{"ip", "link", "set", port, "master", "br0", "up"},
+	}
+	for _, argv := range script {
+		// In the switch's network but with the host's process ids: "netns PID" names one of those.
+		c := exec.CommandContext(ctx, "nsenter", append([]string{"-t", fmt.Sprint(l.wire.pid), "-n", "--"}, argv...)...)
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
 		}
-		for _, argv := range [][]string{
-			{"ip", "addr", "add", m.Addr + "/24", "dev", "eth0"},
-			{"ip", "link", "set", "eth0", "up"},
-			{"ip", "route", "add", "default", "via", "10.99.7.254"},
-		} {
-			if err := m.Run(ctx, "", argv...); err != nil {
-				return err
-			}
+	}
+	for _, argv := range [][]string{
+		{"ip", "addr", "add", m.Addr + "/24", "dev", "eth0"},
+		{"ip", "link", "set", "eth0", "up"},
+		{"ip", "route", "add", "default", "via", "10.99.7.254"},
+	} {
+		if err := m.Run(ctx, "", argv...); err != nil {
+			return err
 		}
 	}
 	return nil
