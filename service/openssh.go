@@ -41,6 +41,8 @@ func opensshMain(args []string) int {
 		}
 		fmt.Fprintln(os.Stderr, code.Line())
 		return 1
+	case "terminal":
+		return inTerminal(rest)
 	case "keyring":
 		return keystore.Main(rest, os.Stdin, os.Stdout)
 	default:
@@ -140,6 +142,36 @@ func connect(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// inTerminal PROFILE HOST is what the tray runs in a terminal window: ssh, and when that fails the window stays until
+// the person has read why.
+func inTerminal(args []string) int {
+	if len(args) < 1 || len(args) > 2 || api.CheckName(args[0]) != nil || len(args) == 2 && strings.HasPrefix(args[1], "-") {
+		fmt.Fprintln(os.Stderr, "usage: lanyard openssh terminal PROFILE [HOST]")
+		return 2
+	}
+	if len(args) == 1 { // how things are, and what to type next
+		root := rootCommand()
+		root.SetArgs([]string{"--profile", args[0], "status"})
+		if err := root.Execute(); err != nil {
+			fmt.Fprintln(os.Stderr, oneLine(err))
+		}
+		fmt.Fprint(os.Stderr, "\nPress Enter to close this window. ")
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		return 0
+	}
+	err := runSSH(context.Background(), paths.Find(args[0]), args[1:])
+	if err == nil {
+		return 0
+	}
+	var exit exitCode
+	if !errors.As(err, &exit) {
+		fmt.Fprintln(os.Stderr, oneLine(err))
+	}
+	fmt.Fprint(os.Stderr, "\nssh has ended. Press Enter to close this window. ")
+	_, _ = os.Stdin.Read(make([]byte, 1)) // a window that is closed has its answer too
+	return 1
 }
 
 // pipeBuffer is the size in which bytes are copied; netstack and ssh both deliver in large pieces.

@@ -83,6 +83,7 @@ func (n *network) describe(s *ipc.Status) {
 	if m == nil {
 		return
 	}
+	s.SSH.Admits = admits(m)
 	s.SSH.Serving = serving && s.SSH.Allowed && len(m.Rules) > 0
 	s.Map = &ipc.Map{
 		Epoch: m.Epoch, Version: m.Version, IssuedAt: m.IssuedAt, HeardAt: heard,

@@ -108,6 +108,8 @@ type SSH struct {
 	Serving bool   `json:"serving"`          // allowed, and the map has a rule
 	Mode    string `json:"mode,omitempty"`   // "kernel" or "netstack": where redirected flows end
 	Detail  string `json:"detail,omitempty"` // why that mode
+	// Admits says whom the rules let in, or would if SSH were allowed: "ann@example.com as deploy", a few at most.
+	Admits []string `json:"admits,omitempty"`
 }
 
 // Tunnel says how packets travel.

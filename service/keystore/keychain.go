@@ -33,7 +33,10 @@ type keychain struct {
 	account string
 }
 
-var errNoKeychain = errors.New("there is no keychain here")
+var (
+	errNoKeychain = errors.New("there is no keychain here")
+	errNoAnswer   = errors.New("the keychain did not answer in time; it may be locked")
+)
 
 func (k keychain) get() ([]byte, error) {
 	out, err := k.run("get", nil)
@@ -68,7 +71,7 @@ func (k keychain) run(verb string, in []byte) ([]byte, error) {
 	case err == nil:
 		return out.Bytes(), nil
 	case ctx.Err() != nil:
-		return nil, errors.New("the keychain did not answer in time; it may be locked")
+		return nil, errNoAnswer
 	case errors.As(err, &exit) && exit.ExitCode() == exitNone:
 		return nil, ErrNone
 	}

@@ -152,6 +152,7 @@ func (s *Store) key() ([]byte, string, error) {
 	if errors.Is(err, ErrNone) && s.chain.set(fresh) == nil {
 		return fresh, inKeychain, nil
 	}
+	chainErr := err
 	key, err = s.readKeyFile()
 	if err == nil {
 		return key, inFile, nil
@@ -160,7 +161,11 @@ func (s *Store) key() ([]byte, string, error) {
 		return nil, "", err
 	}
 	if s.warn != nil {
-		s.warn("There is no keychain here; what keeps you signed in lies in " + s.dir + ", readable by this account only.")
+		why := "There is no keychain here"
+		if errors.Is(chainErr, errNoAnswer) {
+			why = "The keychain did not answer; it may be locked"
+		}
+		s.warn(why + ". What keeps you signed in lies in " + s.dir + ", readable by this account only.")
 	}
 	return fresh, inFile, nil
 }

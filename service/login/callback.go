@@ -2,7 +2,9 @@ package login
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -69,7 +71,6 @@ const endLimit = 30 * time.Second
 
 func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -123,9 +124,21 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	page(w, http.StatusBadRequest, "The sign-in did not succeed; the program that asked for it says why. You can close this tab.")
 }
 
-// page writes a constant sentence.
+// style of the pages. The policy names its hash: nothing else may style or run in them.
+const style = `:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;display:grid;place-content:center;` +
+	`min-height:90vh;margin:0;padding:0 1rem;text-align:center}p{font-size:1.25rem;max-width:32rem}b{color:#15803d;font-size:3rem}`
+
+// page writes a constant sentence; a good one has a tick.
 func page(w http.ResponseWriter, status int, sentence string) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	tick := ""
+	if status == http.StatusOK {
+		tick = "<b aria-hidden=\"true\">&#10003;</b>"
+	}
+	sum := sha256.Sum256([]byte(style))
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
+	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Lanyard</title><p>%s</p></html>\n", sentence)
+	fmt.Fprintf(w, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"+
+		"<title>Lanyard</title><style>%s</style><div>%s<p>%s</p></div></html>\n", style, tick, sentence)
 }

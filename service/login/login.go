@@ -51,7 +51,15 @@ type Config struct {
 	Issuer string             // URL of the provider to use; empty: the network's own, or its first
 	Open   func(string) error // nil: browser.Open
 	Say    func(string)       // tells the person, a line at a time
+	Asked  func(Asked)        // is told once the person is asked to sign in; may be nil
 	Now    func() time.Time   // nil: time.Now
+}
+
+// Asked is a sign-in that waits for the person.
+type Asked struct {
+	Code   string // that the page must show; empty: it shows none
+	URL    string // of the page
+	Opened bool   // a browser was opened there
 }
 
 func (c Config) now() time.Time {
@@ -253,7 +261,11 @@ func (a *attempt) show(s *api.LoginStarted) {
 	} else {
 		a.say("Sign in in your browser.")
 	}
-	if err := a.open(s.AuthURL); err != nil {
+	err := a.open(s.AuthURL)
+	if a.Asked != nil {
+		a.Asked(Asked{Code: s.ShortCode, URL: s.AuthURL, Opened: err == nil})
+	}
+	if err != nil {
 		a.say("No browser could be opened; open this address on this machine:\n  %s", printable(s.AuthURL))
 		return
 	}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"lanyard/mgmt/api/client"
+	"lanyard/platform/elevate"
+	"lanyard/platform/notify"
+	"lanyard/platform/paths"
+	"lanyard/service/doctor"
+	"lanyard/service/ipc"
+	"lanyard/service/login"
+	"lanyard/tray/menu"
+)
+
+// click does what a row or a notification's button says.
+func (t *tray) click(a menu.Action) {
+	t.do(func() {
+		if err := t.act(a); err != nil {
+			t.failed(err)
+		}
+	})
+}
+
+// failed tells the person that what they asked for did not happen.
+func (t *tray) failed(err error) {
+	t.log.Warn("an action failed", "err", err)
+	t.tell(notify.Note{Group: "failed", Title: "That did not work", Body: sentence(err)}, nil)
+}
+
+func (t *tray) act(a menu.Action) error {
+	switch a.Verb {
+	case menu.LogIn:
+		t.logIn()
+	case menu.CancelLogin:
+		if t.stop != nil {
+			t.stop()
+		}
+	case menu.LogOut:
+		t.logOut()
+	case menu.Connect:
+		t.change("Connecting", []string{"up"}, func(ctx context.Context, d *ipc.Client) error {
+			_, err := d.Up(ctx, ipc.UpRequest{}, nil)
+			return err
+		})
+	case menu.Disconnect:
+		t.change("Disconnecting", []string{"down"}, func(ctx context.Context, d *ipc.Client) error {
+			_, err := d.Down(ctx)
+			return err
+		})
+	case menu.AllowSSH:
+		t.allow(true)
+	case menu.ForbidSSH:
+		t.allow(false)
+	case menu.EndSession:
+		t.endSession(a.Arg)
+	case menu.OpenTerminal:
+		return t.terminal(a.Arg)
+	case menu.Copy:
+		return t.copy(a.Arg)
+	case menu.Dashboard:
+		return t.dashboard()
+	case menu.Diagnose:
+		t.diagnose()
+	case menu.SetStart:
+		return t.setStart()
+	case menu.SetNotify:
+		return t.settings.change(func(c *choices) { c.Notify = !c.Notify })
+	case menu.SetVisitors:
+		return t.settings.change(func(c *choices) { c.Visitors = !c.Visitors })
+	case menu.SetProfile:
+		if a.Arg != t.profile {
+			if t.stop != nil {
+				t.stop()
+			}
+			t.enter(a.Arg)
+		}
+		return t.settings.change(func(c *choices) { c.Profile = a.Arg })
+	case menu.Quit:
+		t.cancel()
+	}
+	return nil
+}
+
+var errCancelled = errors.New("the sign-in was cancelled; nothing was changed")
+
+// logIn opens the browser, once: a second click while it waits does nothing.
+func (t *tray) logIn() {
+	if t.asked != nil {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	t.asked, t.trouble = &login.Asked{}, ""
+	t.stop = func() { cancel(errCancelled) }
+	me, profile, before := t.me, t.profile, t.signIn
+	t.wg.Go(func() {
+		r, err := me.login(ctx, func(a login.Asked) {
+			t.do(func() {
+				if t.asked == nil {
+					return
+				}
+				t.asked = &a
+				t.tell(asking(a), nil)
+			})
+		})
+		cancel(nil)
+		t.do(func() {
+			t.asked, t.stop = nil, nil
+			if profile != t.profile {
+				return
+			}
+			t.keeper.wake()
+			t.lookAgain()
+			t.loggedIn(before, r, err)
+		})
+	})
+}
+
+// asking tells what to look for in the browser.
+func asking(a login.Asked) notify.Note {
+	n := notify.Note{Group: "sign-in", Title: "Sign in in your browser", Body: "The page is open there."}
+	if a.Code != "" {
+		n.Body = fmt.Sprintf("The page must show the code %s; if it shows another, do not sign in.", a.Code)
+	}
+	if !a.Opened {
+		n.Title = "No browser could be opened"
+		n.Body = "Click the badge in the panel, copy the sign-in page's address, and open it in a browser on this computer. " + n.Body
+	}
+	return n
+}
+
+// loggedIn says how a login ended.
+func (t *tray) loggedIn(before signIn, r *login.Result, err error) {
+	switch {
+	case errors.Is(err, errCancelled):
+		return // they clicked it themselves
+	case err != nil:
+		t.trouble = sentence(err)
+		t.tell(notify.Note{
+			Group: "sign-in", Title: "You are not signed in", Body: t.trouble,
+			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Try again"}},
+		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
+		return
+	}
+	n := notify.Note{Group: "sign-in", Title: "You are signed in", Body: "You are " + t.signIn.who + "."}
+	if before.who != "" && before.who != t.signIn.who {
+		n.Title = "You are signed in as somebody else"
+		n.Body = fmt.Sprintf("You are %s now; before you were %s. If that is not what you want, log out and log in again.", t.signIn.who, before.who)
+	} else if name, ok := t.next(r); ok {
+		n.Body += " Next, in a terminal: ssh " + name
+	}
+	t.tell(n, nil)
+}
+
+// next is a machine that the person may reach, by the name that ssh knows.
+func (t *tray) next(r *login.Result) (string, bool) {
+	if t.status == nil || r == nil || r.Me == nil {
+		return "", false
+	}
+	for _, m := range r.Me.Machines {
+		for _, p := range t.status.Peers {
+			if p.ID == m.Peer && p.ServesSSH {
+				return menu.SSHName(p), true
+			}
+		}
+	}
+	return "", false
+}
+
+// actLimit bounds what a click may take without a word.
+const actLimit = 30 * time.Second
+
+// later runs f beside the loop; the menu says what is being done.
+func (t *tray) later(busy string, limit time.Duration, f func(context.Context) error, then func()) {
+	t.busy = busy
+	t.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(t.ctx, limit)
+		defer cancel()
+		err := f(ctx)
+		t.do(func() {
+			if t.busy == busy {
+				t.busy = ""
+			}
+			if err != nil {
+				t.failed(err)
+				return
+			}
+			if then != nil {
+				then()
+			}
+		})
+	})
+}
+
+func (t *tray) logOut() {
+	me, peer, server := t.me, t.peer(), ""
+	if t.status != nil {
+		server = t.status.Server
+	}
+	if peer == "" {
+		peer, _ = login.Find(paths.Find(t.profile))
+	}
+	t.later("Signing out", actLimit, func(ctx context.Context) error {
+		err := me.logout(ctx, peer, server)
+		if err != nil && !errors.Is(err, login.ErrNotSignedIn) {
+			return fmt.Errorf("you are signed out on this computer, but the management server was not told (%s) "+
+				"so sessions that are open end only when it stops hearing of you", strings.TrimSuffix(sentence(err), "."))
+		}
+		return nil
+	}, func() {
+		t.tell(notify.Note{Group: "sign-in", Title: "You are signed out", Body: "Your sessions were ended."}, nil)
+	})
+}
+
+// change asks the service, and where it refuses this account, the system for administrator rights. command is what
+// `lanyard` does the same with.
+func (t *tray) change(busy string, command []string, ask func(context.Context, *ipc.Client) error) {
+	profile := t.profile
+	argv := append([]string{t.program, "--profile", profile}, command...)
+	mayChange := t.status != nil && t.status.Caller.Class == ipc.ClassChange
+	t.later(busy, 3*time.Minute, func(ctx context.Context) error {
+		if !mayChange {
+			err := t.desk.elevate(ctx, argv)
+			if errors.Is(err, elevate.ErrNone) {
+				return fmt.Errorf("%w; type in a terminal: sudo lanyard %s", err, strings.Join(argv[3:], " "))
+			}
+			return err
+		}
+		d, err := ipc.Dial(profile)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return ask(ctx, d)
+	}, nil)
+}
+
+func (t *tray) allow(on bool) {
+	busy := "Allowing SSH to this computer"
+	if !on {
+		busy = "Closing this computer to SSH"
+	}
+	t.change(busy, []string{"up", fmt.Sprintf("--allow-ssh=%t", on)}, func(ctx context.Context, d *ipc.Client) error {
+		_, err := d.Up(ctx, ipc.UpRequest{AllowSSH: &on}, nil)
+		return err
+	})
+}
+
+func (t *tray) endSession(id string) {
+	profile := t.profile
+	t.later("Ending a session", actLimit, func(ctx context.Context) error {
+		d, err := ipc.Dial(profile)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return d.End(ctx, id)
+	}, nil)
+}
+
+// terminal opens ssh to a machine of the menu in a window, or without one a look at how things are.
+func (t *tray) terminal(name string) error {
+	if name == "" {
+		return t.desk.terminal([]string{t.program, "openssh", "terminal", t.profile})
+	}
+	return t.desk.terminal([]string{t.program, "openssh", "terminal", t.profile, name})
+}
+
+// copy puts text on the clipboard; where there is none, it is shown.
+func (t *tray) copy(text string) error {
+	if err := t.desk.copy(text); err != nil {
+		t.tell(notify.Note{Group: "copy", Title: "There is no clipboard here", Body: text}, nil)
+		return nil //nolint:nilerr // the text was shown
+	}
+	t.tell(notify.Note{Group: "copy", Title: "Copied", Body: text}, nil)
+	return nil
+}
+
+func (t *tray) dashboard() error {
+	if t.status == nil {
+		return ipc.ErrNotRunning
+	}
+	u, _, err := client.Parse(t.status.Server)
+	if err != nil {
+		return err
+	}
+	return t.desk.browse(u.String())
+}
+
+func (t *tray) setStart() error {
+	on := !t.settings.get().Start
+	if err := t.settings.change(func(c *choices) { c.Start = on }); err != nil {
+		return err
+	}
+	return t.desk.entry(on)
+}
+
+// diagnose runs the doctor and copies its report, which holds no secrets; it lies in a file too.
+func (t *tray) diagnose() {
+	p := doctor.Patient{Profile: t.profile, Paths: paths.Find(t.profile), Program: t.program, Start: "sudo lanyard service install"}
+	file := filepath.Join(filepath.Dir(paths.User(t.profile).Login), "report.txt")
+	var report bytes.Buffer
+	problems := 0
+	fmt.Fprintf(&report, "Lanyard %s, %s\n", t.release, t.clock.now().UTC().Format(time.RFC3339))
+	t.later("Looking for what is wrong", time.Minute, func(ctx context.Context) error {
+		found := doctor.Run(ctx, p)
+		for _, f := range found {
+			if !f.OK && !f.Warning {
+				problems++
+			}
+		}
+		doctor.Write(&report, found)
+		if err := paths.PrivateDir(filepath.Dir(file)); err != nil {
+			return err
+		}
+		return paths.WriteFile(file, report.Bytes(), 0o600)
+	}, func() {
+		body := "Nothing is wrong."
+		if problems == 1 {
+			body = "One thing is wrong."
+		} else if problems > 1 {
+			body = fmt.Sprintf("%d things are wrong.", problems)
+		}
+		where := "The report is on the clipboard and in " + file + "."
+		if err := t.desk.copy(report.String()); err != nil {
+			where = "The report is in " + file + "."
+		}
+		t.tell(notify.Note{Group: "report", Title: "Diagnosis", Body: body + " " + where}, nil)
+	})
+}
+
+// exists reports whether a file is there.
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}

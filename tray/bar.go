@@ -1,0 +1,143 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"fyne.io/systray"
+
+	"lanyard/tray/menu"
+)
+
+// settled is how long a row must have meant the same before a click on it counts: who clicks sooner saw the row before.
+const settled = 300 * time.Millisecond
+
+// bar draws menus with the systray library. Rows are never removed, only hidden and reused: the library closes a
+// removed row's channel while a click may be on its way into it, and that ends the program.
+type bar struct {
+	clicked func(menu.Action)
+
+	mu    sync.Mutex // guards what follows
+	icon  menu.Icon
+	tip   string
+	slots []*slot
+}
+
+// slot is the place of a row.
+type slot struct {
+	item  *systray.MenuItem // nil: a separator
+	shown menu.Row          // without Rows
+	since time.Time         // shown has the action that it has
+	slots []*slot
+}
+
+func newBar(clicked func(menu.Action)) *bar { return &bar{clicked: clicked} }
+
+// draw makes the panel show m. It changes only what differs.
+func (b *bar) draw(m menu.Menu) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.icon != m.Icon {
+		b.icon = m.Icon
+		setIcon(m.Icon)
+	}
+	if b.tip != m.Tooltip {
+		b.tip = m.Tooltip
+		systray.SetTooltip(m.Tooltip)
+	}
+	b.slots = b.rows(nil, b.slots, m.Rows)
+}
+
+func (b *bar) rows(parent *systray.MenuItem, have []*slot, want []menu.Row) []*slot {
+	for i, r := range want {
+		if i == len(have) {
+			have = append(have, b.add(parent, r))
+		} else {
+			have[i].show(r)
+		}
+		if r.Submenu {
+			have[i].slots = b.rows(have[i].item, have[i].slots, r.Rows)
+		}
+	}
+	for _, s := range have[len(want):] {
+		s.show(menu.Row{Hidden: true})
+	}
+	return have
+}
+
+func (b *bar) add(parent *systray.MenuItem, r menu.Row) *slot {
+	s := &slot{since: time.Now()}
+	switch title := label(r.Title); {
+	case r.Separator && parent == nil:
+		systray.AddSeparator()
+		return s
+	case r.Separator:
+		parent.AddSeparator()
+		return s
+	case r.Checkbox && parent == nil:
+		s.item = systray.AddMenuItemCheckbox(title, "", r.Checked)
+	case r.Checkbox:
+		s.item = parent.AddSubMenuItemCheckbox(title, "", r.Checked)
+	case parent == nil:
+		s.item = systray.AddMenuItem(title, "")
+	default:
+		s.item = parent.AddSubMenuItem(title, "")
+	}
+	s.shown = menu.Row{Title: r.Title, Action: r.Action, Checkbox: r.Checkbox, Checked: r.Checked}
+	s.show(r)
+	go b.listen(s) // as long as the program: rows are never removed
+	return s
+}
+
+// show changes a slot's row. A hidden row is left as it is: on Windows any other change would show it again.
+func (s *slot) show(r menu.Row) {
+	if s.item == nil {
+		return
+	}
+	r.Rows = nil
+	if r.Hidden {
+		if !s.shown.Hidden {
+			s.item.Hide()
+			s.shown.Hidden = true
+		}
+		return
+	}
+	appeared := s.shown.Hidden
+	if s.shown.Action != r.Action || appeared {
+		s.since = time.Now()
+	}
+	if s.shown.Disabled != r.Disabled {
+		if r.Disabled {
+			s.item.Disable()
+		} else {
+			s.item.Enable()
+		}
+	}
+	if s.shown.Checked != r.Checked {
+		if r.Checked {
+			s.item.Check()
+		} else {
+			s.item.Uncheck()
+		}
+	}
+	if s.shown.Title != r.Title || appeared {
+		s.item.SetTitle(label(r.Title))
+	}
+	if appeared {
+		s.item.Show()
+	}
+	s.shown = r
+}
+
+func (b *bar) listen(s *slot) {
+	for range s.item.ClickedCh {
+		b.mu.Lock()
+		r, since := s.shown, s.since
+		b.mu.Unlock()
+		// A disabled row's click arrives too.
+		if r.Disabled || r.Hidden || r.Action.Verb == menu.None || time.Since(since) < settled {
+			continue
+		}
+		b.clicked(r.Action)
+	}
+}
