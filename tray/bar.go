@@ -131,13 +131,16 @@ func (s *slot) show(r menu.Row) {
 
 func (b *bar) listen(s *slot) {
 	for range s.item.ClickedCh {
-		b.mu.Lock()
-		r, since := s.shown, s.since
-		b.mu.Unlock()
-		// A disabled row's click arrives too.
-		if r.Disabled || r.Hidden || r.Action.Verb == menu.None || time.Since(since) < settled {
-			continue
+		if a, ok := b.meant(s); ok {
+			b.clicked(a)
 		}
-		b.clicked(r.Action)
 	}
+}
+
+// meant is what a click on s asks for, if anything: the click of a disabled row arrives too.
+func (b *bar) meant(s *slot) (menu.Action, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := s.shown
+	return r.Action, !r.Disabled && !r.Hidden && r.Action.Verb != menu.None && time.Since(s.since) >= settled
 }

@@ -8,3 +8,6 @@ import (
 func label(text string) string { return text }
 
 func picture(icon menu.Icon) []byte { return icons.PNG(icons.Draw(icon, 44)) }
+
+// exeSuffix ends the names of programs.
+const exeSuffix = ""

@@ -11,3 +11,6 @@ import (
 func label(text string) string { return strings.ReplaceAll(text, "&", "&&") }
 
 func picture(icon menu.Icon) []byte { return icons.ICO(icon) }
+
+// exeSuffix ends the names of programs.
+const exeSuffix = ".exe"

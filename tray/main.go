@@ -127,7 +127,7 @@ func beside(self string) string {
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
 	}
-	return filepath.Join(filepath.Dir(self), "lanyard"+filepath.Ext(self))
+	return filepath.Join(filepath.Dir(self), "lanyard"+exeSuffix)
 }
 
 func release() string {
@@ -139,5 +139,11 @@ func release() string {
 
 // setIcon shows icon in the form that this system's panel takes.
 func setIcon(icon menu.Icon) {
+	// The library panics when the session bus went away under it; the session ends the tray then (session.bind).
+	defer func() {
+		if why := recover(); why != nil {
+			slog.Warn("the icon could not be shown", "why", why)
+		}
+	}()
 	systray.SetTemplateIcon(icons.PNG(icons.Template(icon, 44)), picture(icon))
 }

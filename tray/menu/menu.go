@@ -128,7 +128,7 @@ func Build(s State) Menu {
 	sep := Row{Separator: true}
 	m.Rows = []Row{
 		{Title: line, Disabled: true},
-		{Title: clip(problem), Disabled: true, Hidden: problem == ""},
+		{Title: safe(problem), Disabled: true, Hidden: problem == ""},
 		{Title: "Copy the command: " + hint, Action: Action{Copy, hint}, Hidden: hint == ""},
 		sep,
 		signInLine(s), loginRow(s), addressRow(s),
