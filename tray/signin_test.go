@@ -1,0 +1,479 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/client"
+	"lanyard/platform/notify"
+	"lanyard/service/ipc"
+	"lanyard/service/keystore"
+	"lanyard/service/login"
+	"lanyard/tray/menu"
+)
+
+// fakeClock moves when the test says so. Whoever waits is woken by each move.
+type fakeClock struct {
+	mu    sync.Mutex
+	at    time.Time
+	waits []chan time.Time
+}
+
+func newClock() *fakeClock {
+	return &fakeClock{at: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)}
+}
+
+func (c *fakeClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *fakeClock) after(time.Duration) <-chan time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := make(chan time.Time, 1)
+	c.waits = append(c.waits, ch)
+	return ch
+}
+
+// move sets the clock on and ends the waits.
+func (c *fakeClock) move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+	for _, ch := range c.waits {
+		ch <- c.at
+	}
+	c.waits = nil
+}
+
+// stage is a tray whose desktop, service, provider and clock are the test's.
+type stage struct {
+	*tray
+	t     *testing.T
+	clock *fakeClock
+
+	mu        sync.Mutex // guards what follows
+	me        signIn
+	refreshes int
+	refused   error // what a refresh answers
+	logins    int
+	tabs      int
+	loginErr  error
+	shown     menu.Menu
+	notes     []notify.Note
+	pressed   func(string)
+}
+
+func newStage(t *testing.T) *stage {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("LANYARD_STATE_DIR", t.TempDir())
+	t.Setenv("LANYARD_RUN_DIR", t.TempDir())
+	s := &stage{t: t, clock: newClock()}
+	s.tray = newTray(t.Context(), "default", openSettings("default"))
+	s.tray.clock = clock{now: s.clock.now, after: s.clock.after}
+	s.tray.desk = desk{
+		draw: func(m menu.Menu) { s.mu.Lock(); s.shown = m; s.mu.Unlock() },
+		note: func(n notify.Note, f func(string)) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.notes, s.pressed = append(s.notes, n), f
+			return nil
+		},
+		browse: func(string) error { t.Error("a browser tab that nobody asked for"); return nil },
+	}
+	s.tray.person = func(string) person {
+		return person{
+			look: func(string) signIn { s.mu.Lock(); defer s.mu.Unlock(); return s.me },
+			refresh: func(context.Context, string) error {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.refreshes++
+				if s.refused == nil {
+					s.fresh(s.clock.now())
+				}
+				return s.refused
+			},
+			login: func(ctx context.Context, asked func(login.Asked)) (*login.Result, error) {
+				s.mu.Lock()
+				s.logins++
+				err := s.loginErr
+				s.mu.Unlock()
+				asked(login.Asked{Code: "ABCD", URL: "https://page", Opened: true})
+				if err != nil {
+					return nil, err
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.me = signIn{who: "ann", fresh: login.Freshness{Ends: s.clock.now().Add(24 * time.Hour)}}
+				s.fresh(s.clock.now())
+				return &login.Result{Me: &api.Me{Machines: []api.Reach{{Peer: "pweb"}}}}, nil
+			},
+			files: func() string { return t.TempDir() },
+		}
+	}
+	return s
+}
+
+// fresh gives the sign-in a token of now that lives an hour.
+func (s *stage) fresh(now time.Time) {
+	s.me.fresh.Issued, s.me.fresh.RefreshAfter = now, now.Add(30*time.Minute)
+}
+
+// play starts the tray: signed in at nine for a day, on a machine that is up.
+func (s *stage) play() {
+	s.mu.Lock()
+	if s.me.who == "" {
+		s.me = signIn{who: "ann", fresh: login.Freshness{Ends: s.clock.now().Add(24 * time.Hour)}}
+		s.fresh(s.clock.now())
+	}
+	s.mu.Unlock()
+	go s.run()
+	s.t.Cleanup(func() { s.cancel(); <-s.done })
+	s.do(func() {
+		s.unfollow() // no service is here; what it would say comes from the test
+		s.status = &ipc.Status{
+			State: ipc.StateConnected, Self: &ipc.Peer{ID: "pself", Name: "laptop"},
+			Peers: []ipc.Peer{{ID: "pweb", Name: "web-1", ShortName: true, ServesSSH: true}},
+		}
+		s.absent = ""
+	})
+}
+
+// pass lets time go by in steps, as the tray's own look at the clock does.
+func (s *stage) pass(d time.Duration) {
+	for ; d > 0; d -= look {
+		s.clock.move(look)
+		s.settle()
+	}
+}
+
+// sleeps is a machine that slept: the clock is somewhere else when the wait ends.
+func (s *stage) sleeps(d time.Duration) {
+	s.clock.move(d)
+	s.settle()
+}
+
+// settle waits until the tray has done what there is and waits for time again.
+func (s *stage) settle() {
+	for range 3 {
+		done := make(chan struct{})
+		s.do(func() { close(done) })
+		<-done
+		for {
+			var busy bool
+			check := make(chan struct{})
+			s.do(func() { busy = s.keeping; close(check) })
+			<-check
+			if !busy {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+func (s *stage) row(title string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.shown.Rows {
+		if r.Title == title && !r.Hidden {
+			return true
+		}
+	}
+	return false
+}
+
+// sees waits for an icon and a row.
+func (s *stage) sees(icon menu.Icon, title string) {
+	s.t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		s.mu.Lock()
+		got := s.shown.Icon
+		s.mu.Unlock()
+		if got == icon && s.row(title) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			var all []string
+			for _, r := range s.shown.Rows {
+				if !r.Hidden {
+					all = append(all, r.Title)
+				}
+			}
+			s.t.Fatalf("the tray shows %s and\n%s\n-- want %s and %q", got, strings.Join(all, "\n"), icon, title)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (s *stage) told(title string) (n int, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.notes {
+		if x.Title == title {
+			n, body = n+1, x.Body
+		}
+	}
+	return n, body
+}
+
+func (s *stage) count() (refreshes, logins int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refreshes, s.logins
+}
+
+func TestSignInIsKeptFreshAllDay(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.settle()
+	for h := range 23 {
+		s.pass(time.Hour)
+		s.mu.Lock()
+		age := s.clock.now().Sub(s.me.fresh.Issued)
+		s.mu.Unlock()
+		if age > 31*time.Minute {
+			t.Fatalf("after %d hours the token is %s old", h+1, age)
+		}
+	}
+	s.sees(menu.Connected, "Signed in as ann, 1 h left")
+	if n, _ := s.count(); n < 40 || n > 50 {
+		t.Errorf("%d refreshes in 23 hours, want one each half hour", n)
+	}
+	if len(s.notes) != 0 {
+		t.Errorf("notifications without need: %+v", s.notes)
+	}
+}
+
+func TestEndOfTheDayIsAnnouncedOnceWithAButton(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.settle()
+	s.sleeps(23*time.Hour + 31*time.Minute)
+	s.pass(3 * time.Minute)
+	s.sees(menu.Attention, "Connected as laptop, and your sign-in ends soon")
+	if n, body := s.told("Your sign-in ends soon"); n != 1 || !strings.HasPrefix(body, "It ends at ") {
+		t.Errorf("told %d times: %q", n, body)
+	}
+	s.mu.Lock()
+	note, press := s.notes[len(s.notes)-1], s.pressed
+	s.mu.Unlock()
+	if len(note.Buttons) != 1 || note.Buttons[0].Label != "Renew" {
+		t.Fatalf("%+v", note)
+	}
+	if _, logins := s.count(); logins != 0 {
+		t.Fatal("a login began without a click")
+	}
+	press(note.Buttons[0].Key)
+	s.sees(menu.Connected, "Signed in as ann, 24 h left")
+	if n, body := s.told("You are signed in"); n != 1 || body != "You are ann. Next, in a terminal: ssh web-1" {
+		t.Errorf("told %d times: %q", n, body)
+	}
+	if n, body := s.told("Sign in in your browser"); n != 1 || !strings.Contains(body, "ABCD") {
+		t.Errorf("told %d times: %q", n, body)
+	}
+}
+
+func TestLoginThatEndedIsToldOnceAndOpensNothing(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.settle()
+	s.sleeps(25 * time.Hour)
+	s.pass(2 * time.Minute)
+	s.sees(menu.SignedOut, "The sign-in of ann has ended")
+	if n, body := s.told("Your sign-in has ended"); n != 1 || body != "Log in to go on using your machines." {
+		t.Errorf("told %d times: %q", n, body)
+	}
+	if refreshes, logins := s.count(); refreshes != 0 || logins != 0 {
+		t.Errorf("%d refreshes, %d logins", refreshes, logins)
+	}
+}
+
+// A laptop that slept ten hours comes back to a token that is too old and a login that is good: it is refreshed at
+// once, although the network takes a moment.
+func TestLaptopThatSleptTenHoursIsFreshAtOnce(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.settle()
+	s.mu.Lock()
+	s.refused = fmt.Errorf("%w: no such host", login.ErrUnreachable)
+	s.mu.Unlock()
+	s.pass(40 * time.Minute) // failures lengthen the pause
+	s.sees(menu.Attention, "Your sign-in could not be refreshed (no such host). It is tried again.")
+	before, _ := s.count()
+	s.sleeps(10 * time.Hour)
+	after, _ := s.count()
+	if after != before+1 {
+		t.Errorf("%d tries on waking, want 1", after-before)
+	}
+	s.mu.Lock()
+	s.refused = nil
+	s.mu.Unlock()
+	s.pass(time.Minute)
+	s.sees(menu.Connected, "Signed in as ann, 13 h left")
+	if len(s.notes) != 0 {
+		t.Errorf("%+v", s.notes)
+	}
+}
+
+func TestNetworkThatComesBackIsUsedAtOnce(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.settle()
+	s.mu.Lock()
+	s.refused = login.ErrUnreachable
+	s.mu.Unlock()
+	s.pass(time.Hour)
+	before, _ := s.count()
+	status := func(st ipc.State) *ipc.Status { return &ipc.Status{State: st, Self: &ipc.Peer{ID: "pself", Name: "laptop"}} }
+	s.do(func() { s.heard(status(ipc.StateOffline)) })
+	s.settle()
+	s.mu.Lock()
+	s.refused = nil
+	s.mu.Unlock()
+	s.do(func() { s.heard(status(ipc.StateConnected)) })
+	s.settle()
+	if after, _ := s.count(); after != before+1 {
+		t.Errorf("%d tries, want 1", after-before)
+	}
+	s.sees(menu.Connected, "Connected as laptop")
+}
+
+// What can be wrong with a refresh, and what the person reads. None opens a browser.
+func TestWhatAPersonReadsWhenASignInCannotBeKept(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		err   error
+		reads string
+		note  bool
+		tries int // in the half hour after the token is half way
+	}{
+		{
+			"the provider is down", fmt.Errorf("%w: connection refused", login.ErrUnreachable),
+			"Your sign-in could not be refreshed (connection refused). It is tried again.", false, 10,
+		},
+		{
+			"the provider refuses", login.ErrLoginNeeded, "Your sign-in cannot be kept any longer. Log in again.", true, 1,
+		},
+		{
+			"an administrator ended it", fmt.Errorf("%w (This sign-in was ended.)", login.ErrLoginNeeded),
+			"Your sign-in cannot be kept any longer (This sign-in was ended.). Log in again.", true, 1,
+		},
+		{
+			"the keychain is locked", fmt.Errorf("%w (%w)", login.ErrLoginNeeded, keystore.ErrLocked),
+			"Your keychain is locked, so your sign-in cannot be kept fresh. Unlock it, or renew the sign-in.", true, 1,
+		},
+		{
+			"the person is blocked", &api.Error{Status: 403, Code: "blocked", Message: "Your access was blocked; ask your administrator."},
+			"Your access was blocked; ask your administrator.", false, 3,
+		},
+		{
+			"the clock is five minutes off", &api.Error{Status: 401, Code: "clock-skew", Message: "The clocks differ too much; set them and try again."},
+			"The clocks differ too much; set them and try again.", false, 3,
+		},
+		{
+			"the management server is away", fmt.Errorf("ask: %w", client.ErrUnreachable),
+			"The management server does not answer; check the network.", false, 3,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStage(t)
+			s.play()
+			s.settle()
+			s.mu.Lock()
+			s.refused = c.err
+			s.mu.Unlock()
+			s.pass(59 * time.Minute)
+			s.sees(menu.Attention, c.reads)
+			n, logins := s.count()
+			if n < 1 || n > c.tries {
+				t.Errorf("%d tries in half an hour, want at most %d", n, c.tries)
+			}
+			if logins != 0 {
+				t.Error("a login began without a click")
+			}
+			if told, body := s.told("Your sign-in needs you"); (told > 0) != c.note || told > 1 || c.note && body != c.reads {
+				t.Errorf("told %d times: %q", told, body)
+			}
+			if !s.row("Renew the sign-in") {
+				t.Error("nothing to click")
+			}
+		})
+	}
+}
+
+// How a login that a person began can end, and what they read.
+func TestWhatAPersonReadsWhenALoginFails(t *testing.T) {
+	for _, c := range []struct{ err, reads string }{
+		{"nobody signed in within 5 minutes; run 'lanyard login' to try again", "Nobody signed in within 5 minutes; click Log in to try again."},
+		{"the sign-in was refused or cancelled in the browser; run 'lanyard login' to try again", "The sign-in was refused or cancelled in the browser; click Log in to try again."},
+	} {
+		s := newStage(t)
+		s.me = signIn{who: "x", fresh: login.Freshness{Ends: s.clock.now().Add(-time.Hour)}}
+		s.loginErr = errors.New(c.err)
+		s.play()
+		s.click(menu.Action{Verb: menu.LogIn})
+		s.sees(menu.Attention, c.reads)
+		if n, body := s.told("You are not signed in"); n != 1 || body != c.reads {
+			t.Errorf("told %d times: %q", n, body)
+		}
+		if !s.row("Log in") {
+			t.Error("nothing to click")
+		}
+	}
+}
+
+func TestLoginCanBeCancelledAndIsOneAtATime(t *testing.T) {
+	s := newStage(t)
+	s.me = signIn{who: "x", fresh: login.Freshness{Ends: s.clock.now().Add(-time.Hour)}}
+	begun := make(chan struct{}, 10)
+	ordinary := s.tray.person
+	s.tray.person = func(p string) person {
+		me := ordinary(p)
+		me.login = func(ctx context.Context, asked func(login.Asked)) (*login.Result, error) {
+			begun <- struct{}{}
+			asked(login.Asked{Code: "WXYZ", URL: "https://page"})
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		return me
+	}
+	s.play()
+	for range 3 {
+		s.click(menu.Action{Verb: menu.LogIn})
+	}
+	s.sees(menu.Connecting, "Cancel the sign-in (the page must show WXYZ)")
+	if n, body := s.told("No browser could be opened"); n != 1 || !strings.Contains(body, "WXYZ") {
+		t.Errorf("told %d times: %q", n, body)
+	}
+	s.click(menu.Action{Verb: menu.CancelLogin})
+	s.sees(menu.SignedOut, "Log in")
+	if len(begun) != 1 {
+		t.Errorf("%d logins began", len(begun))
+	}
+	if n, _ := s.told("You are not signed in"); n != 0 {
+		t.Error("a cancelled login was called a failure")
+	}
+}
+
+func TestAnotherPersonThanBeforeIsPointedOut(t *testing.T) {
+	s := newStage(t)
+	s.me = signIn{who: "bob", fresh: login.Freshness{Ends: s.clock.now().Add(time.Hour), Issued: s.clock.now(), RefreshAfter: s.clock.now().Add(time.Hour)}}
+	s.play()
+	s.click(menu.Action{Verb: menu.LogIn})
+	s.sees(menu.Connected, "Signed in as ann, 24 h left")
+	if n, body := s.told("You are signed in as somebody else"); n != 1 || !strings.HasPrefix(body, "You are ann now; before you were bob.") {
+		t.Errorf("told %d times: %q", n, body)
+	}
+}
