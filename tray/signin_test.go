@@ -336,7 +336,9 @@ func TestNetworkThatComesBackIsUsedAtOnce(t *testing.T) {
 	s.mu.Unlock()
 	s.pass(time.Hour)
 	before, _ := s.count()
-	status := func(st ipc.State) *ipc.Status { return &ipc.Status{State: st, Self: &ipc.Peer{ID: "pself", Name: "laptop"}} }
+	status := func(st ipc.State) *ipc.Status {
+		return &ipc.Status{State: st, Self: &ipc.Peer{ID: "pself", Name: "laptop"}}
+	}
 	s.do(func() { s.heard(status(ipc.StateOffline)) })
 	s.settle()
 	s.mu.Lock()

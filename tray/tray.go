@@ -244,8 +244,8 @@ func (t *tray) callers(all []ipc.Session) {
 		}
 		id := x.ID
 		t.tell(notify.Note{
-			Title: "Somebody signed in to this computer",
-			Body:  fmt.Sprintf("%s came in as %s, from %s.", x.User, x.LocalUser, x.Source),
+			Title:   "Somebody signed in to this computer",
+			Body:    fmt.Sprintf("%s came in as %s, from %s.", x.User, x.LocalUser, x.Source),
 			Buttons: []notify.Button{{Key: string(menu.EndSession), Label: "End the session"}},
 		}, map[string]menu.Action{string(menu.EndSession): {Verb: menu.EndSession, Arg: id}})
 	}
