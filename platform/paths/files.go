@@ -24,7 +24,7 @@ func WriteFile(name string, data []byte, perm os.FileMode) error {
 	}
 	defer os.Remove(f.Name()) // fails once it was renamed
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(perm), f.Sync(), f.Close())
+	err = errors.Join(err, allow(f, name, perm), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
@@ -56,6 +56,10 @@ func PrivateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder %s: %w", dir, err)
 	}
+	return checkDir(dir)
+}
+
+func checkDir(dir string) error {
 	link, err := os.Lstat(dir)
 	if err != nil {
 		return err
@@ -67,11 +71,11 @@ func PrivateDir(dir string) error {
 	if !fi.IsDir() {
 		return fmt.Errorf("%s is not a folder", dir)
 	}
-	if !owned(link) || !owned(fi) {
+	if !owned(dir, link) || !owned(dir, fi) {
 		return fmt.Errorf("the folder %s belongs to another user; nothing is written into it", dir)
 	}
-	if othersWrite(fi) {
-		return fmt.Errorf("the folder %s may be written by other users; run 'chmod go-w %s' first", dir, dir)
+	if othersWrite(dir, fi) {
+		return fmt.Errorf("the folder %s may be written by other users; %s first", dir, takeAway(dir))
 	}
 	return nil
 }
@@ -88,7 +92,7 @@ func checkTarget(name string) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file; it is left alone, move it away and try again", name)
 	}
-	if !owned(fi) {
+	if !owned(name, fi) {
 		return fmt.Errorf("%s belongs to another user; it is left alone", name)
 	}
 	return nil

@@ -30,5 +30,5 @@ func socket(run, profile string, _ bool) string { return filepath.Join(run, prof
 // running reports whether a service of p was started and not tidied up.
 func running(p Paths) bool {
 	fi, err := os.Lstat(p.Socket)
-	return err == nil && fi.Mode()&os.ModeSocket != 0 && owned(fi)
+	return err == nil && fi.Mode()&os.ModeSocket != 0 && owned(p.Socket, fi)
 }

@@ -127,28 +127,19 @@ func (d *Daemon) Close() error {
 // folder makes the profile's state folder. The machine's may be entered by everyone, as ssh reads known_hosts there;
 // what is secret in it is 0600.
 func (d *Daemon) folder() error {
-	if !d.paths.System {
+	switch {
+	case !d.paths.System:
+		return paths.PrivateDir(d.paths.State)
+	case d.paths.Moved: // into a folder whose modes are somebody else's business
+		if err := os.MkdirAll(d.paths.State, 0o755); err != nil {
+			return fmt.Errorf("make the state folder: %w", err)
+		}
 		return paths.PrivateDir(d.paths.State)
 	}
-	if err := os.MkdirAll(d.paths.State, 0o755); err != nil {
-		return fmt.Errorf("make the state folder: %w", err)
-	}
-	if err := paths.PrivateDir(d.paths.State); err != nil { // exists; its owner and who may write are checked
+	if err := paths.MachineDir(filepath.Dir(d.paths.State)); err != nil {
 		return err
 	}
-	for _, dir := range []string{filepath.Dir(d.paths.State), d.paths.State} {
-		fi, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		// Whatever the umask was.
-		if fi.Mode().Perm()&0o055 != 0o055 && os.Getenv("LANYARD_STATE_DIR") == "" {
-			if err := os.Chmod(dir, 0o755); err != nil {
-				return fmt.Errorf("open the state folder for readers: %w", err)
-			}
-		}
-	}
-	return nil
+	return paths.MachineDir(d.paths.State)
 }
 
 // network is the one that is up, or nil.

@@ -1,4 +1,4 @@
 package sftp
 
-// assertDropped has nothing to check: sessions run with the daemon's own token.
+// assertDropped has nothing to check: the process was started with the account's own token.
 func assertDropped() error { return nil }
