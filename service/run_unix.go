@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 
@@ -12,7 +14,9 @@ import (
 )
 
 // runService runs until ctx ends, which SIGTERM does. systemd, launchd and daemon(8) want nothing else.
-func runService(ctx context.Context, run func(context.Context) error) error { return run(ctx) }
+func runService(ctx context.Context, _ *slog.Logger, run func(context.Context) error) error {
+	return run(ctx)
+}
 
 // notifySupervisor tells systemd about the service's state (sd_notify(3)); without one it does nothing.
 func notifySupervisor(state string) error {
@@ -48,3 +52,6 @@ func howToStart(profile string) string {
 	}
 	return "lanyard service run" + suffix
 }
+
+// logWriter is where the service's log goes: its supervisor keeps what it says.
+func logWriter(console io.Writer, _ string) io.Writer { return console }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 
 	"github.com/kardianos/service"
 
@@ -11,11 +13,11 @@ import (
 )
 
 // runService runs under the service control manager, or in a console until ctx ends.
-func runService(ctx context.Context, run func(context.Context) error) error {
+func runService(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
 	if service.Interactive() {
 		return run(ctx)
 	}
-	p := &program{run: run, done: make(chan error, 1)}
+	p := &program{run: run, log: log, done: make(chan error, 1)}
 	s, err := service.New(p, &service.Config{Name: units.Name})
 	if err != nil {
 		return fmt.Errorf("meet the service control manager: %w", err)
@@ -25,28 +27,28 @@ func runService(ctx context.Context, run func(context.Context) error) error {
 
 type program struct {
 	run    func(context.Context) error
+	log    *slog.Logger
 	cancel context.CancelFunc
 	done   chan error
 }
 
-func (p *program) Start(s service.Service) error {
+func (p *program) Start(service.Service) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	go func() {
 		err := p.run(ctx)
-		p.done <- err
 		if err != nil {
-			s.Stop() // the manager restarts it as its recovery settings say
+			p.log.Error("the service ends", "err", err)
+			os.Exit(1) // without a word to the manager, which restarts it as its recovery settings say
 		}
+		p.done <- nil
 	}()
 	return nil
 }
 
 func (p *program) Stop(service.Service) error {
 	p.cancel()
-	err := <-p.done
-	p.done <- err
-	return err
+	return <-p.done
 }
 
 func notifySupervisor(string) error { return nil }

@@ -66,7 +66,7 @@ func runCommand() *cobra.Command {
 		if debug {
 			level = slog.LevelDebug
 		}
-		log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+		log := slog.New(slog.NewTextHandler(logWriter(c.ErrOrStderr(), profile), &slog.HandlerOptions{Level: level}))
 		opt := daemon.Options{
 			Profile: profile, Userspace: userspace, ListenPort: port, Program: program, Release: release.Version(), Log: log,
 			Ready: func() {
@@ -76,7 +76,7 @@ func runCommand() *cobra.Command {
 				}
 			},
 		}
-		return runService(c.Context(), func(ctx context.Context) error { return daemon.Run(ctx, opt) })
+		return runService(c.Context(), log, func(ctx context.Context) error { return daemon.Run(ctx, opt) })
 	}
 	return c
 }

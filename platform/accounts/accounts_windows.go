@@ -34,10 +34,19 @@ func isMachine(domain string) bool {
 }
 
 func lookup(name string) (Account, error) {
-	if machine, short, ok := strings.Cut(name, `\`); ok && isMachine(machine) {
-		name = short
+	domain, short, ok := strings.Cut(name, `\`)
+	if !ok {
+		domain, short = ".", name
 	}
-	u, err := user.Lookup(name)
+	var u *user.User
+	err := error(user.UnknownUserError(name))
+	// The machine's own account of a name comes before any domain's.
+	if machine, cerr := windows.ComputerName(); cerr == nil && isMachine(domain) {
+		u, err = user.Lookup(machine + `\` + short)
+	}
+	if err != nil {
+		u, err = user.Lookup(name)
+	}
 	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) || errors.Is(err, windows.ERROR_NONE_MAPPED) {
 		return Account{}, fmt.Errorf("%q: %w", name, ErrNotFound)
 	}
@@ -45,9 +54,8 @@ func lookup(name string) (Account, error) {
 		return Account{}, fmt.Errorf("ask Windows for the account %q: %w", name, err)
 	}
 	a := Account{Name: u.Username, UID: u.Uid, Home: u.HomeDir, Shell: shell()}
-	if machine, short, ok := strings.Cut(a.Name, `\`); ok && isMachine(machine) {
-		a.Name = short
-		a.Locked = closed(short)
+	if domain, short, ok := strings.Cut(a.Name, `\`); ok && isMachine(domain) {
+		a.Name, a.Locked = short, closed(short)
 	}
 	// Well-known service accounts (MS-DTYP §2.4.2.4): LocalSystem, LocalService, NetworkService, NT SERVICE\*.
 	switch sid := u.Uid; {

@@ -237,7 +237,7 @@ func withLeaving(peers, before []tunnel.Peer) []tunnel.Peer {
 }
 
 func (n *network) openTunnel(m *api.Map, st machine.State) (*tunnel.Tunnel, error) {
-	userspace := n.d.opt.Userspace || st.Userspace || !paths.Privileged()
+	userspace := n.userspace()
 	if !userspace {
 		for _, p := range []netip.Prefix{m.Overlay4, m.Overlay6} {
 			if !p.IsValid() {
@@ -338,7 +338,7 @@ func (d *Daemon) forgetNames() error {
 }
 
 func (n *network) userspace() bool {
-	return n.d.opt.Userspace || n.d.machine.State().Userspace || !paths.Privileged()
+	return n.d.opt.Userspace || n.d.machine.State().Userspace || !paths.Privileged() || !tunnel.HasDriver()
 }
 
 // facts are what this machine tells about itself.

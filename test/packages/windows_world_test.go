@@ -125,6 +125,10 @@ func openWindows(t *testing.T) *wine.Machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(m.Path(`C:\ProgramData\Lanyard\default\service.log`))
+			t.Logf("the Windows service's log:\n%s", log)
+		}
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
