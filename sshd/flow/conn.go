@@ -9,9 +9,14 @@ import (
 
 // Conn wraps the connection under an SSH transport. x/crypto/ssh reads through a buffer of 4 kB; Conn reads from
 // the system in big pieces while data is plenty and holds no buffer while there is none.
+//
+// x/crypto/ssh also writes each packet in pieces, 4 kB and the rest. Conn gathers what is written while the system
+// takes what was written before: under load it goes out in pieces that fill the tunnel's batches, and encrypting and
+// sending go on side by side.
 type Conn struct {
 	net.Conn
-	rc syscall.RawConn // nil: reads cannot wait without a buffer
+	rc  syscall.RawConn // nil: reads cannot wait without a buffer
+	out out
 
 	mu   sync.Mutex // one reader at a time; guards what follows
 	buf  *[big]byte
@@ -27,6 +32,7 @@ const quickAcks = 40
 // Wrap returns c with buffered reads.
 func Wrap(c net.Conn) *Conn {
 	w := &Conn{Conn: c}
+	w.out.moved.L = &w.out.mu
 	if sc, ok := c.(syscall.Conn); ok && pollable {
 		if rc, err := sc.SyscallConn(); err == nil {
 			w.rc, w.acks = rc, quickAcks
@@ -75,6 +81,7 @@ func (c *Conn) readError(err error) error {
 
 // CloseWrite ends our side and leaves the other open, where the connection can do that.
 func (c *Conn) CloseWrite() error {
+	c.drain()
 	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
 	}
