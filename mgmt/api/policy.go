@@ -11,7 +11,7 @@ const (
 	CapSFTP          Capability = "sftp"
 	CapSFTPRead      Capability = "sftp-read"
 	CapForwardLocal  Capability = "forward-local"  // -L, -D, -J: destinations in Rule.ForwardTo
-	CapForwardRemote Capability = "forward-remote" // -R
+	CapForwardRemote Capability = "forward-remote" // -R: listeners at Rule.Listen
 	CapSockets       Capability = "sockets"        // Unix sockets, both ways
 	CapAgent         Capability = "agent"
 	CapX11           Capability = "x11"
@@ -35,6 +35,9 @@ type Conditions struct {
 	// ForwardTo lists forward destinations, "host:port": host a name, an address, a prefix or '*', port a
 	// number, a range "8000-8100" or '*'. Empty: loopback of the server peer only, any port.
 	ForwardTo []string `json:"forward_to,omitempty"`
+	// Listen lists where -R may listen on the server peer, "address:port" with the patterns of ForwardTo but no names.
+	// Empty: loopback only, any port. What asks for another address than granted gets loopback, as with OpenSSH.
+	Listen []string `json:"listen,omitempty"`
 	// OwnDevice: the source peer must belong to the person.
 	OwnDevice bool `json:"own_device,omitempty"`
 	// ACR and AMR: one of each must be in the bound token, where given.

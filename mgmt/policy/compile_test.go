@@ -191,6 +191,9 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 		set(func(p *api.Policy) {
 			p.ForwardTo = []string{"db:5432", "*:443", "10.0.0.0/8:*", "[fd00::1]:22", "127.0.0.1:8000-8100"}
 		}),
+		set(func(p *api.Policy) {
+			p.Can, p.Listen = []api.Capability{api.CapForwardRemote}, []string{"*:8080", "[::]:*", "10.0.0.0/8:80-90"}
+		}),
 		set(func(p *api.Policy) { p.Deny = true }),
 		policy("machine:ci-1/runner", "all", func(p *api.Policy) { p.AnyProcess = true }),
 	} {
@@ -199,6 +202,10 @@ func TestValidateSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 	for want, bad := range map[string]api.Policy{
+		`"localhost:80"`: set(func(p *api.Policy) {
+			p.Can, p.Listen = []api.Capability{api.CapForwardRemote}, []string{"localhost:80"}
+		}),
+		`"forward-remote"`:  set(func(p *api.Policy) { p.Listen = []string{"*:80"} }),
 		"name":              set(func(p *api.Policy) { p.Name = " " }),
 		"printable":         set(func(p *api.Policy) { p.Name = "a\x1b]0;" }),
 		`"from"`:            set(func(p *api.Policy) { p.From = nil }),

@@ -107,6 +107,15 @@ func (d *Decision) grant(r api.Rule, first bool) {
 			d.ForwardTo = appendNew(d.ForwardTo, f)
 		}
 	}
+	if slices.Contains(can, api.CapForwardRemote) {
+		on := r.Listen
+		if len(on) == 0 {
+			on = loopbackForwards()
+		}
+		for _, f := range on {
+			d.Listen = appendNew(d.Listen, f)
+		}
+	}
 }
 
 // longer of two limits, where 0 is no limit.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -318,6 +319,38 @@ func TestAccessIsTheUnionOfTheRulesThatPass(t *testing.T) {
 		}
 		if d.Has(c) != want {
 			t.Errorf("by default %s: %v", c, d.Has(c))
+		}
+	}
+}
+
+func TestListenersAreOnLoopbackUnlessTheRuleSaysOtherwise(t *testing.T) {
+	remote := func(on ...string) Decision {
+		return Decide(query(rule(func(r *api.Rule) {
+			r.Can, r.Listen = []api.Capability{api.CapForwardRemote}, on
+		})))
+	}
+	for _, c := range []struct {
+		d    Decision
+		ip   string
+		port uint16
+		want bool
+	}{
+		{remote(), "127.0.0.1", 8080, true},
+		{remote(), "::1", 0, true},
+		{remote(), "0.0.0.0", 8080, false},
+		{remote(), "::", 8080, false},
+		{remote(), "192.168.1.5", 8080, false},
+		{remote("*:8080"), "0.0.0.0", 8080, true},
+		{remote("*:8080"), "::", 8080, true},
+		{remote("*:8080"), "127.0.0.1", 8081, false},
+		{remote("*:8000-9000"), "127.0.0.1", 0, false}, // the system would choose any
+		{remote("192.168.1.0/24:*"), "192.168.1.5", 0, true},
+		{remote("192.168.1.0/24:*"), "::ffff:192.168.1.5", 80, true},
+		{remote("192.168.1.5:80"), "192.168.1.6", 80, false},
+		{Decide(query(rule())), "127.0.0.1", 8080, false}, // not among the default capabilities
+	} {
+		if got := c.d.ListenAllowed(netip.MustParseAddr(c.ip), c.port); got != c.want {
+			t.Errorf("%v: %s port %d: %v", c.d.Listen, c.ip, c.port, got)
 		}
 	}
 }

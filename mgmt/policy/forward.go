@@ -68,6 +68,32 @@ func (d Decision) ForwardAddr(host string, ip netip.Addr, port uint16) (netip.Ad
 	return netip.AddrPort{}, false
 }
 
+// ListenAllowed reports whether a forward back to the client (ssh -R) may listen at ip and port. Port 0, where the
+// system chooses one, needs a pattern for all ports.
+func (d Decision) ListenAllowed(ip netip.Addr, port uint16) bool {
+	if !d.Has(api.CapForwardRemote) || !ip.IsValid() || ip.Zone() != "" {
+		return false
+	}
+	ip = ip.Unmap()
+	patterns := d.Listen
+	if len(patterns) == 0 {
+		patterns = loopbackForwards()
+	}
+	for _, p := range patterns {
+		f, err := parseForward(p)
+		if err != nil {
+			continue
+		}
+		if port == 0 && (f.lo != 1 || f.hi != 65535) || port != 0 && (port < f.lo || port > f.hi) {
+			continue
+		}
+		if f.any || f.addr == ip || f.prefix.IsValid() && f.prefix.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
 func (d Decision) overlayOf(ip netip.Addr) netip.Prefix {
 	for _, p := range d.Overlay {
 		if p.Contains(ip) {

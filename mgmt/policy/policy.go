@@ -102,7 +102,9 @@ type Decision struct {
 	Can            map[api.Capability]bool
 	// ForwardTo lists patterns for ForwardAddr; empty: loopback only.
 	ForwardTo []string
-	Overlay   []netip.Prefix
+	// Listen lists patterns for ListenAllowed; empty: loopback only.
+	Listen  []string
+	Overlay []netip.Prefix
 	// MaxSession and Idle end the session; 0: never.
 	MaxSession, Idle time.Duration
 	// Steps tells how the decision came about, a sentence per rule that was looked at.

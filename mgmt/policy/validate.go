@@ -58,7 +58,7 @@ func Validate(p api.Policy) error {
 func checkConditions(p api.Policy) error {
 	c := p.Conditions
 	if p.Deny {
-		if len(c.Can)+len(c.ForwardTo)+len(c.ACR)+len(c.AMR) > 0 || c.OwnDevice || c.MaxTokenAge != 0 || c.MaxSession != 0 ||
+		if len(c.Can)+len(c.ForwardTo)+len(c.Listen)+len(c.ACR)+len(c.AMR) > 0 || c.OwnDevice || c.MaxTokenAge != 0 || c.MaxSession != 0 ||
 			c.Idle != 0 || c.OfflineForever || c.AnyProcess {
 			return errors.New("a policy that denies has no conditions: it would refuse in all cases")
 		}
@@ -73,6 +73,14 @@ func checkConditions(p api.Policy) error {
 		if _, err := parseForward(f); err != nil {
 			return err
 		}
+	}
+	for _, l := range c.Listen {
+		if f, err := parseForward(l); err != nil || f.name != "" {
+			return fmt.Errorf("%q is no place to listen at; write \"address:port\": address an IP address ([…] around IPv6), a prefix or '*', port a number, a range like 8000-8100 or '*'", l)
+		}
+	}
+	if len(c.Listen) > 0 && !slices.Contains(c.Can, api.CapForwardRemote) {
+		return fmt.Errorf("it names addresses to listen at, but does not grant %q", api.CapForwardRemote)
 	}
 	if len(c.ForwardTo) > 0 && len(c.Can) > 0 && !slices.Contains(c.Can, api.CapForwardLocal) {
 		return fmt.Errorf("it names forward destinations, but does not grant %q", api.CapForwardLocal)
