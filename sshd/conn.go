@@ -19,6 +19,7 @@ import (
 	"lanyard/mgmt/api/reason"
 	"lanyard/platform/spawn"
 	"lanyard/sshd/flow"
+	"lanyard/sshd/forward"
 	"lanyard/sshd/session"
 )
 
@@ -30,8 +31,13 @@ type conn struct {
 	remote  netip.AddrPort
 	source  api.Peer
 	started time.Time
+	sc      ssh.Conn // nil before serve
+	worker  *forward.Worker
+	noMore  atomic.Bool   // no-more-sessions@openssh.com
 	last    atomic.Int64  // Unix nanoseconds of the last bytes on a channel
 	gone    chan struct{} // closed when all is over
+
+	agentMu sync.Mutex // held while the agent's socket is made
 
 	mu       sync.Mutex // guards the rest
 	told     reason.Code
@@ -45,6 +51,9 @@ type conn struct {
 	forwards map[*forwarded]bool
 	open     int // channels
 	closed   bool
+	// listeners of the client's requests, by name, and what ends each.
+	listeners map[string]func()
+	agentPath string
 }
 
 // handshake runs until the connection is authenticated or refused.
@@ -70,6 +79,7 @@ func (c *conn) handshake() {
 		return
 	}
 	g := sc.Permissions.ExtraData[grantKey{}].(*grant)
+	c.sc = sc
 	go c.serve(g, chans, reqs)
 }
 
@@ -79,33 +89,26 @@ func (c *conn) serve(g *grant, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Req
 	c.mu.Lock()
 	c.life = cancel
 	c.scope = c.s.scopes.Open(c.id)
+	c.worker = forward.NewWorker(g.account, c.s.cfg.Helper, c.s.scopes.Open(c.id+"-forward"), c.s.run)
 	ended := c.ended
 	c.mu.Unlock()
 	if ended != "" {
 		c.nc.Close()
 	}
-	noMore := false // no-more-sessions@openssh.com
-	for chans != nil || reqs != nil {
-		select {
-		case nch, ok := <-chans:
-			if !ok {
-				chans = nil
-			} else if noMore && nch.ChannelType() == "session" {
-				_ = nch.Reject(ssh.Prohibited, "the client said that there would be no more sessions")
-			} else {
-				c.channel(life, g, nch)
-			}
-		case r, ok := <-reqs:
-			if !ok {
-				reqs = nil
-				continue
-			}
-			noMore = noMore || r.Type == "no-more-sessions@openssh.com"
-			// keepalive@openssh.com wants any answer; forwarding requests (-R) are not served.
-			_ = r.Reply(false, nil)
+	asked := make(chan struct{})
+	c.s.run(func() {
+		defer close(asked)
+		c.requests(life, g, reqs)
+	})
+	for nch := range chans {
+		if c.noMore.Load() && nch.ChannelType() == "session" {
+			_ = nch.Reject(ssh.Prohibited, "the client said that there would be no more sessions")
+			continue
 		}
+		c.channel(life, g, nch)
 	}
-	cancel()
+	cancel() // a request under way, too
+	<-asked
 	c.over()
 }
 
@@ -113,8 +116,11 @@ func (c *conn) serve(g *grant, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Req
 func (c *conn) over() {
 	c.mu.Lock()
 	c.closed = true
-	g, begun, code, scope := c.grant, c.begun, c.ended, c.scope
+	g, begun, code, scope, worker := c.grant, c.begun, c.ended, c.scope, c.worker
 	c.mu.Unlock()
+	if worker != nil {
+		worker.Close()
+	}
 	if begun {
 		e := c.event(audit.SessionEnd, g)
 		if e.Reason = code; code == "" {
@@ -203,7 +209,7 @@ func (c *conn) end(code reason.Code, last ...func()) bool {
 		return false
 	}
 	c.ended = code
-	scope, cut := c.scope, c.life
+	scope, cut, worker := c.scope, c.life, c.worker
 	sessions := c.openSessions()
 	c.mu.Unlock()
 	c.s.cfg.Log.Info("ended a session", "session", c.id, "peer", c.source.Name, "reason", code)
@@ -221,6 +227,7 @@ func (c *conn) end(code reason.Code, last ...func()) bool {
 			scope.Kill()
 		}
 		scope.Close()
+		worker.Close()
 	})
 	if cut != nil {
 		cut() // forwards
@@ -263,40 +270,31 @@ func (c *conn) channel(life context.Context, g *grant, nch ssh.NewChannel) {
 		}
 		return
 	}
-	c.mu.Lock()
-	full := c.open >= c.s.cfg.Limits.Channels
-	ended := c.ended != ""
-	if !full && !ended {
-		c.open++
-	}
-	c.mu.Unlock()
-	if full || ended {
+	if !c.take() {
 		_ = nch.Reject(ssh.ResourceShortage, reason.TooMany.Line())
 		return
 	}
 	c.s.run(func() {
-		defer func() {
-			c.mu.Lock()
-			c.open--
-			c.mu.Unlock()
-		}()
+		defer c.give()
 		switch nch.ChannelType() {
 		case "session":
-			c.session(g, nch)
+			c.session(life, g, nch)
 		case "direct-tcpip":
 			c.forward(life, g, nch)
+		case "direct-streamlocal@openssh.com":
+			c.forwardSocket(life, g, nch)
 		default:
 			_ = nch.Reject(ssh.UnknownChannelType, "not served here")
 		}
 	})
 }
 
-func (c *conn) session(g *grant, nch ssh.NewChannel) {
+func (c *conn) session(life context.Context, g *grant, nch ssh.NewChannel) {
 	ch, reqs, err := nch.Accept()
 	if err != nil {
 		return
 	}
-	s := session.New(c.sessionLogin(g), ch)
+	s := session.New(c.sessionLogin(life, g), ch)
 	c.mu.Lock()
 	ended := c.ended
 	if c.sessions == nil {
@@ -323,14 +321,16 @@ func (c *conn) can(g *grant) func(api.Capability) bool {
 
 func (c *conn) moved() { c.last.Store(c.s.cfg.Now().UnixNano()) }
 
-func (c *conn) sessionLogin(g *grant) *session.Login {
+func (c *conn) sessionLogin(life context.Context, g *grant) *session.Login {
 	c.mu.Lock()
 	scope := c.scope
 	c.mu.Unlock()
 	return &session.Login{
 		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Scope: scope.Channel(api.NewID("c")),
 		Can: c.can(g), Moved: c.moved, Life: c.s.life, Go: c.s.run,
-		Log: c.s.cfg.Log.With("session", c.id, "user", g.user, "peer", c.source.Name),
+		Agent: func() (string, error) { return c.agent(life, g) },
+		X11:   func(single bool) (int, func(), error) { return c.x11(life, g, single) },
+		Log:   c.s.cfg.Log.With("session", c.id, "user", g.user, "peer", c.source.Name),
 		Refused: func(what, command string, k api.Capability) {
 			e := c.event(audit.Refused, g)
 			e.What, e.Command, e.Reason, e.Detail = what, command, reason.Capability, string(k)
@@ -397,8 +397,8 @@ func (c *conn) info() (SessionInfo, bool) {
 		ID: c.id, Source: c.source, SourceAddr: c.remote, Ref: g.subject.Ref, User: g.user, LocalUser: g.account.Name,
 		Rule: g.decided.Rule, RuleName: g.decided.RuleName, Since: c.started, LastActive: time.Unix(0, c.last.Load()),
 	}
-	for range c.forwards {
-		i.Channels = append(i.Channels, "forward-local")
+	for f := range c.forwards {
+		i.Channels = append(i.Channels, string(f.what))
 	}
 	sessions := c.openSessions()
 	c.mu.Unlock()

@@ -1,6 +1,7 @@
 package sshd
 
 import (
+	"lanyard/sshd/forward"
 	"lanyard/sshd/session"
 	"lanyard/sshd/sftp"
 )
@@ -13,6 +14,8 @@ func HelperMain(args []string) (handled bool, exit int) {
 		return false, 0
 	case args[0] == sftp.Verb:
 		return true, sftp.Main(args[1:])
+	case args[0] == forward.Verb:
+		return true, forward.WorkerMain()
 	case args[0] == session.StartVerb:
 		return true, session.StartMain(args[1:])
 	}

@@ -3,6 +3,7 @@ package spawn
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 )
 
@@ -11,14 +12,15 @@ type procStat struct {
 	zombie             bool
 }
 
-// members looks through /proc for the living processes of a scope: marked by this variable, or in the kernel
-// session of a member, or descended from one. known holds the kernel sessions that are the scope's, and grows.
-func members(variable string, known map[int]bool) []int {
+// members looks through /proc for the living processes of a scope: in one of its audit sessions, marked by this
+// variable, in the kernel session of a member, or descended from one. known holds the kernel sessions that are the
+// scope's, and grows.
+func members(variable string, audits []string, known map[int]bool) []int {
 	mark := []byte(variable)
 	all := processes()
 	in := make(map[int]bool)
 	for _, p := range all {
-		if known[p.session] || known[p.pid] || marked(p.pid, mark) {
+		if known[p.session] || known[p.pid] || audited(p.pid, audits) || marked(p.pid, mark) {
 			in[p.pid] = true
 		}
 	}
@@ -39,6 +41,14 @@ func members(variable string, known map[int]bool) []int {
 		}
 	}
 	return found
+}
+
+func audited(pid int, audits []string) bool {
+	if len(audits) == 0 {
+		return false
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/sessionid")
+	return err == nil && slices.Contains(audits, string(b))
 }
 
 func processes() []procStat {

@@ -17,7 +17,8 @@ import (
 )
 
 // Scopes makes scopes. Where this process may make control groups (cgroup v2), each scope is one; everywhere,
-// processes are also known by their environment, by their kernel session and by their parents.
+// processes are also known by the kernel's audit session, which nobody without root's rights can leave, by their
+// environment, by their kernel session and by their parents.
 type Scopes struct {
 	dir string // under which control groups are made; "" when they cannot be
 
@@ -104,8 +105,9 @@ type Scope struct {
 	dir    string // control group, or ""
 	fd     int
 	pidsMu sync.Mutex
-	used   bool  // something was started
-	pids   []int // of living processes that were started; each leads a kernel session of this number
+	used   bool     // something was started
+	pids   []int    // of living processes that were started; each leads a kernel session of this number
+	audits []string // the kernel's audit sessions of its processes
 }
 
 // forget drops a process that has ended, before its number can belong to another.
@@ -150,12 +152,23 @@ func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) 
 	if s.fd >= 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, s.fd
 	}
-	p, err := os.StartProcess(path, argv, attr)
-	if err != nil && attr.Sys.UseCgroupFD {
-		// clone3 may be forbidden (containers) or the group busy; another fault shows again.
-		attr.Sys.UseCgroupFD = false
+	var p *os.Process
+	var err error
+	inAuditSession(auditUser(attr.Sys), func(session string) {
+		if session != "" {
+			for x := s; x != nil; x = x.parent {
+				x.pidsMu.Lock()
+				x.audits = append(x.audits, session)
+				x.pidsMu.Unlock()
+			}
+		}
 		p, err = os.StartProcess(path, argv, attr)
-	}
+		if err != nil && attr.Sys.UseCgroupFD {
+			// clone3 may be forbidden (containers) or the group busy; another fault shows again.
+			attr.Sys.UseCgroupFD = false
+			p, err = os.StartProcess(path, argv, attr)
+		}
+	})
 	if err == nil {
 		w.open(p, pidfd)
 	}
@@ -173,7 +186,7 @@ func (s *Scope) Kill() {
 		s.drain()
 	}
 	s.pidsMu.Lock()
-	pids := slices.Clone(s.pids)
+	pids, audits := slices.Clone(s.pids), slices.Clone(s.audits)
 	used := s.used
 	s.pidsMu.Unlock()
 	if !used {
@@ -185,7 +198,7 @@ func (s *Scope) Kill() {
 	}
 	// Freshly forked children appear between two looks: until one look finds nobody.
 	for end := time.Now().Add(killTime); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		found := members(s.mark(), known)
+		found := members(s.mark(), audits, known)
 		for _, p := range found {
 			_ = syscall.Kill(p, syscall.SIGKILL)
 		}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,14 +77,18 @@ func TestKillFindsWhatHides(t *testing.T) {
 			continue
 		}
 		for name, script := range map[string]string{
-			"plain":     "echo $$; exec sleep 300",
-			"setsid":    "setsid sh -c 'echo $$; exec sleep 300' & wait",
-			"daemon":    "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 1",
-			"bare":      "env -i setsid sh -c 'echo $$; exec sleep 300' & wait",
-			"nohup":     "(nohup sh -c 'echo $$; exec sleep 300' 2>/dev/null &); exec sleep 300",
-			"grandsons": "sh -c 'sh -c \"setsid sh -c \\\"echo \\\\\\$\\\\\\$; exec sleep 300\\\" & wait\"'",
+			"plain":      "echo $$; exec sleep 300",
+			"setsid":     "setsid sh -c 'echo $$; exec sleep 300' & wait",
+			"daemon":     "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 1",
+			"bare":       "env -i setsid sh -c 'echo $$; exec sleep 300' & wait",
+			"bare twice": "env -i setsid -f setsid -f sh -c 'echo $$; exec sleep 300'; exec sleep 300",
+			"nohup":      "(nohup sh -c 'echo $$; exec sleep 300' 2>/dev/null &); exec sleep 300",
+			"grandsons":  "sh -c 'sh -c \"setsid sh -c \\\"echo \\\\\\$\\\\\\$; exec sleep 300\\\" & wait\"'",
 		} {
 			t.Run(name, func(t *testing.T) {
+				if name == "bare twice" && !groups && !canAudit() {
+					t.Skip("needs root: without, neither a control group nor an audit session shows whose it is")
+				}
 				scope := scopes.Open("test-" + name)
 				p, pid := start(t, scope, script)
 				if pid == "" || pid == "0" {
@@ -105,6 +110,49 @@ func TestKillFindsWhatHides(t *testing.T) {
 			})
 		}
 	}
+}
+
+func canAudit() (can bool) {
+	inAuditSession(uint32(os.Getuid()), func(session string) { can = session != "" })
+	return can
+}
+
+func TestAuditKnowsWhoIsResponsible(t *testing.T) {
+	if !canAudit() {
+		t.Skip("needs root, or a session without an audit session")
+	}
+	s := NewScopes().Open("audit")
+	defer s.Close()
+	defer s.Kill()
+	p, got := start(t, s, "echo $(cat /proc/self/loginuid /proc/self/sessionid)")
+	f := strings.Fields(strings.Replace(got, unsetSession, " unset ", 1))
+	p.Wait()
+	own, _ := os.ReadFile("/proc/self/sessionid")
+	if want := me(t).UID; !strings.HasPrefix(got, want) || len(f) != 1 || strings.HasSuffix(got, string(own)) {
+		t.Errorf("loginuid and sessionid %q, want %s and a new session; ours is %s", got, want, own)
+	}
+}
+
+func TestSignalHasTheAccountsRights(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to start what belongs to another")
+	}
+	s := NewScopes().Open("signal")
+	defer s.Close()
+	defer s.Kill()
+	p, _ := start(t, s, "echo; exec sleep 300") // root's
+	p.as = accounts.Account{Name: "nobody", Uid: 65534, Gid: 65534}
+	if err := p.Signal("KILL"); err == nil {
+		t.Error("a signal of nobody's reached a process of root's")
+	}
+	if !running(strconv.Itoa(p.Pid)) {
+		t.Error("it has ended")
+	}
+	p.as = accounts.Account{}
+	if err := p.Signal("KILL"); err != nil {
+		t.Error(err)
+	}
+	p.Wait()
 }
 
 func TestChannelIsPartOfItsSession(t *testing.T) {

@@ -19,6 +19,7 @@ type Process struct {
 	proc  *os.Process
 	wait  waiter
 	scope *Scope
+	as    accounts.Account
 
 	mu    sync.Mutex
 	ended bool // its number may belong to another process now
@@ -54,7 +55,7 @@ func (s *Scope) Start(c Command) (*Process, error) {
 			return nil, ErrKilled
 		}
 	}
-	p := &Process{scope: s}
+	p := &Process{scope: s, as: c.Account}
 	var err error
 	if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
@@ -114,25 +115,26 @@ func (p *Process) Wait() (e Exit, ok bool) {
 // Release makes Wait return.
 func (p *Process) Release() { p.wait.release() }
 
-// Signal sends a signal, by its RFC 4254 §6.10 name, to the process group.
+// Signal sends a signal, by its RFC 4254 §6.10 name, to the process group, with the account's rights.
 func (p *Process) Signal(name string) error {
-	sig, ok := signals[name]
-	if !ok {
+	if _, ok := signals[name]; !ok {
 		return fmt.Errorf("there is no signal %q here", name)
 	}
-	return p.kill(sig)
-}
-
-// Hangup tells the process group that the person has gone.
-func (p *Process) Hangup() { _ = p.kill(syscall.SIGHUP) }
-
-func (p *Process) kill(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return os.ErrProcessDone
 	}
-	return syscall.Kill(-p.Pid, sig)
+	return killAs(p.as, p.Pid, name)
+}
+
+// Hangup tells the process group that the person has gone, as the kernel tells that of a terminal: whoever they are.
+func (p *Process) Hangup() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		_ = syscall.Kill(-p.Pid, syscall.SIGHUP)
+	}
 }
 
 // signals are those of RFC 4254 §6.10 and what OpenSSH adds (INFO where the system has it).

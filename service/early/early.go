@@ -1,11 +1,12 @@
-// Package early answers the helper of ssh's Match exec before the rest of the program is initialised.
+// Package early answers the helper of ssh's Match exec, and starts the programs of sessions, before the rest of the
+// program is initialised.
 //
 // `lanyard openssh prepare` runs with every ssh command, and nearly always finds a fresh sign-in, or machine certificate, and is done. To get
 // to main, though, the program first initialises all the packages it is made of, which costs several times the CPU of
 // the work itself. Go initialises packages in the order of their import paths, each as soon as those that it imports
 // are ready (language specification, "Program initialization"): this package imports so little that its turn comes
 // before nearly all others. It is the one place where init does any work; when it does not exit, nothing is lost but
-// the look at one file. Keep its imports as they are: os, strconv and time.
+// the look at one file. Keep its imports as they are: errors, os, strconv, syscall and time.
 package early
 
 import (
@@ -14,11 +15,15 @@ import (
 	"time"
 
 	"lanyard/service/login/fresh"
+	"lanyard/sshd/session/start"
 )
 
 func init() {
 	if len(os.Args) >= 5 && os.Args[1] == "openssh" && os.Args[2] == "prepare" && good(os.Args[3:]) {
 		os.Exit(0)
+	}
+	if len(os.Args) >= 4 && os.Args[1] == "openssh" && os.Args[2] == start.Verb {
+		os.Exit(start.Main(os.Args[3:]))
 	}
 }
 

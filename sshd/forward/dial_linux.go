@@ -8,15 +8,14 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"lanyard/platform/accounts"
 )
 
 // dial connects as the account. On Linux a socket carries the uid that everything which tells users apart looks
 // at: netfilter's owner match, "ip rule … uidrange", /proc/net/tcp and ss. fchown(2) on the socket sets it (sockfs,
 // since 4.10), so no process has to be started for each connection, and connecting over TCP uses no other right
 // of root.
-func dial(ctx context.Context, a accounts.Account, to netip.AddrPort) (net.Conn, error) {
+func dial(ctx context.Context, l *Login, to netip.AddrPort) (net.Conn, error) {
+	a := l.Account
 	d := net.Dialer{Timeout: dialTime, KeepAlive: -1}
 	if os.Geteuid() == 0 && a.Uid != 0 {
 		d.Control = func(_, _ string, rc syscall.RawConn) error {

@@ -4,22 +4,11 @@ package forward
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-
-	"lanyard/platform/accounts"
-	"lanyard/platform/spawn"
 )
 
-// dial connects for the daemon's own account. Acting for another takes a process of that account, which only
-// Linux does without.
-func dial(ctx context.Context, a accounts.Account, to netip.AddrPort) (net.Conn, error) {
-	if !ownAccount(a) {
-		return nil, errors.New("forwarding for another account is not supported on this system yet")
-	}
-	d := net.Dialer{Timeout: dialTime, KeepAlive: -1}
-	return d.DialContext(ctx, "tcp", to.String())
+// dial connects from a process of the account, which only Linux does without.
+func dial(ctx context.Context, l *Login, to netip.AddrPort) (net.Conn, error) {
+	return l.Worker.dial(ctx, to)
 }
-
-func ownAccount(a accounts.Account) bool { return spawn.CanServe(a) && !switches(a) }

@@ -1,4 +1,7 @@
-// Package forward serves what SSH carries besides sessions: connections to ports (RFC 4254 §7.2, ssh -L, -D, -J).
+// Package forward serves what SSH carries besides sessions: connections to ports and Unix sockets (RFC 4254 §7.2,
+// ssh -L, -D, -J), and listeners whose connections go to the client (§7.1, ssh -R, -A, -X).
+//
+// Whatever opens or binds a socket does so with the account's rights: see Worker.
 package forward
 
 import (
@@ -21,6 +24,7 @@ import (
 // Login is what the channels of one connection share.
 type Login struct {
 	Account accounts.Account
+	Worker  *Worker
 	// Allowed returns the address to dial for a host that resolved to ip, if the decision in force grants it.
 	Allowed func(host string, ip netip.Addr, port uint16) (netip.AddrPort, bool)
 	// Refused records a destination that is not granted.
@@ -28,9 +32,11 @@ type Login struct {
 	// Begin records that a connection to host, which resolved to the address to, opens; the function it returns,
 	// that it closed, with what m has counted.
 	Begin func(target, host string, to netip.AddrPort, m *flow.Meter) (end func())
-	Moved func()
-	Life  context.Context // ends with the SSH connection, or when the destination is no longer granted
-	Go    func(func())    // runs a goroutine that the server waits for
+	// BeginSocket is Begin for a Unix socket.
+	BeginSocket func(path string, m *flow.Meter) (end func())
+	Moved       func()
+	Life        context.Context // ends with the SSH connection, or when the destination is no longer granted
+	Go          func(func())    // runs a goroutine that the server waits for
 }
 
 // Times of a dial.
@@ -91,7 +97,7 @@ func Direct(l *Login, nch ssh.NewChannel) {
 		}
 		granted = true
 		// The address that was checked is the one that is dialled; the name is not asked again.
-		if conn, err = dial(l.Life, l.Account, to); err == nil {
+		if conn, err = dial(l.Life, l, to); err == nil {
 			break
 		}
 	}
@@ -116,7 +122,54 @@ func Direct(l *Login, nch ssh.NewChannel) {
 	m := &flow.Meter{Moved: l.Moved}
 	end := l.Begin(name, host, to, m)
 	l.Go(func() { ssh.DiscardRequests(reqs) })
-	bridge(l, ch, conn, m)
+	Bridge(l.Life, l.Go, ch, conn, m)
+	end()
+}
+
+// parseSocketTarget reads the payload of "direct-streamlocal@openssh.com" (OpenSSH's PROTOCOL §2.4).
+func parseSocketTarget(payload []byte) (path string, err error) {
+	var t struct {
+		Path     string
+		Reserved string
+		Number   uint32
+	}
+	if ssh.Unmarshal(payload, &t) != nil {
+		return "", errors.New("the destination cannot be read")
+	}
+	return t.Path, checkPath(t.Path)
+}
+
+// maxPath is what a socket's address holds on Linux, with its end (unix(7)).
+const maxPath = 107
+
+func checkPath(path string) error {
+	if path == "" || len(path) > maxPath || strings.Contains(path, "\x00") || path[0] == '@' {
+		return errors.New("the path of the socket is not valid")
+	}
+	return nil
+}
+
+// Socket serves a "direct-streamlocal@openssh.com" channel until both ways have ended.
+func Socket(l *Login, nch ssh.NewChannel) {
+	path, err := parseSocketTarget(nch.ExtraData())
+	if err != nil {
+		_ = nch.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	conn, err := l.Worker.DialUnix(l.Life, path)
+	if err != nil {
+		_ = nch.Reject(ssh.ConnectionFailed, plain(err))
+		return
+	}
+	ch, reqs, err := nch.Accept()
+	if err != nil {
+		conn.Close()
+		return
+	}
+	m := &flow.Meter{Moved: l.Moved}
+	end := l.BeginSocket(path, m)
+	l.Go(func() { ssh.DiscardRequests(reqs) })
+	Bridge(l.Life, l.Go, ch, conn, m)
 	end()
 }
 
@@ -138,15 +191,16 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return ips, err
 }
 
-// bridge copies both ways; each end of data closes the other side's writing half.
-func bridge(l *Login, ch ssh.Channel, conn net.Conn, m *flow.Meter) {
-	stop := context.AfterFunc(l.Life, func() {
+// Bridge copies both ways until both have ended or life has; each end of data closes the other side's writing half.
+// It closes ch and conn. run runs a goroutine that the server waits for.
+func Bridge(life context.Context, run func(func()), ch ssh.Channel, conn net.Conn, m *flow.Meter) {
+	stop := context.AfterFunc(life, func() {
 		conn.Close()
 		_ = ch.Close()
 	})
 	defer stop()
 	done := make(chan struct{})
-	l.Go(func() {
+	run(func() {
 		defer close(done)
 		if flow.FromChannel(conn, ch, m) != nil {
 			conn.Close() // nobody reads there any more

@@ -34,6 +34,10 @@ type Login struct {
 	Refused func(what, command string, cap api.Capability)
 	// Begin records that a program starts; the function it returns, that it ended.
 	Begin func(what, command string) func(Result)
+	// Agent makes the socket through which programs reach the client's agent. It asks for the capability itself.
+	Agent func() (path string, err error)
+	// X11 listens for programs that draw on the client's screen, for one only where single says so, until end is called.
+	X11   func(single bool) (display int, end func(), err error)
 	Moved func() // called whenever bytes move
 	Log   *slog.Logger
 	// Life ends when the server closes: processes that outlived their connection are no longer waited for.
@@ -69,6 +73,9 @@ type Session struct {
 	uses []api.Capability // what the channel is there by
 	lost reason.Code      // why a decision ended this channel alone
 	env  []string
+	auth []string // variables for agent and X11
+	x11  *x11Request
+	endX func() // ends X11's listeners
 	term string
 	pty  *pty.PTY
 	proc *spawn.Process
@@ -115,6 +122,9 @@ func (s *Session) Serve(reqs <-chan *ssh.Request) {
 	s.over(s.result(nil))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.endX != nil {
+		s.endX()
+	}
 	if s.proc != nil {
 		s.proc.Hangup()
 	}
@@ -151,6 +161,10 @@ func (s *Session) request(r *ssh.Request) answer {
 		return answerOf(s.resize(r.Payload))
 	case "signal":
 		return answerOf(s.signal(r.Payload))
+	case "auth-agent-req@openssh.com":
+		return answerOf(s.forwardAgent())
+	case "x11-req":
+		return answerOf(s.forwardX11(r.Payload))
 	case "shell":
 		return s.program(r, "shell", "", api.CapShell)
 	case "exec":
@@ -166,7 +180,7 @@ func (s *Session) request(r *ssh.Request) answer {
 		}
 		return s.program(r, "sftp", "", api.CapSFTPRead)
 	}
-	return no // auth-agent-req@openssh.com, x11-req and what else there may be
+	return no
 }
 
 func (s *Session) setEnv(payload []byte) bool {
@@ -243,7 +257,6 @@ func (s *Session) program(r *ssh.Request, what, command string, need api.Capabil
 		path, argv = sftp.Command(s.login.Helper, readOnly)
 	} else {
 		path, argv = shellCommand(s.login.Account, command, what == "shell")
-		path, argv = launch(s.login.Helper, s.login.Account.Home, path, argv)
 	}
 	if err := s.start(what, command, path, argv); err != nil && !s.isEnding() {
 		s.login.Log.Error("cannot start a program", "what", what, "err", err)
@@ -361,7 +374,7 @@ func (s *Session) environment() []string {
 	if s.pty != nil {
 		env = append(env, ttyEnv(s.term, s.pty.Name())...)
 	}
-	return unique(append(env, s.env...))
+	return unique(append(append(env, s.env...), s.auth...))
 }
 
 // unique keeps the last of each name: programs differ in which one they take.

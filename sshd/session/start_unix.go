@@ -3,41 +3,26 @@
 package session
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"syscall"
+	"lanyard/platform/spawn"
+	"lanyard/sshd/session/start"
 )
 
-// StartVerb is the name in argv of the helper that goes home and becomes the program.
-const StartVerb = "session-start"
+// StartVerb is the name in argv of the helper that goes home and becomes the program, see package start.
+const StartVerb = start.Verb
 
-// launch makes a command of path and argv that begins in dir. The daemon must not go there itself, not even in the
-// child it forks: a home may lie on a file system that hangs (a dead file server, or one of the user's own making),
-// and until the child executes something the whole daemon would hang with it. So the program is the helper first.
-func launch(helper []string, dir, path string, argv []string) (string, []string) {
-	start := append([]string{}, helper...)
-	start = append(start, StartVerb, dir, path)
-	return helper[0], append(start, argv...)
-}
+// StartMain is that helper.
+func StartMain(args []string) (exit int) { return start.Main(args) }
 
-// StartMain is the helper: it runs as the account already, and becomes the program of args (dir, path, argv...).
-func StartMain(args []string) (exit int) {
-	if len(args) < 3 {
-		fmt.Fprintln(os.Stderr, "Lanyard: sessions call this by themselves")
-		return 2
+// launch makes c begin in the account's home.
+func (s *Session) launch(c spawn.Command, what string) spawn.Command {
+	o := start.Options{Umask: -1, RC: what != "sftp"}
+	s.mu.Lock()
+	if s.x11 != nil {
+		o.X11, o.Xauth = s.x11.Protocol+" "+s.x11.Cookie, xauth()
 	}
-	if err := os.Chdir(args[0]); err != nil {
-		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-			err = pe.Err
-		}
-		fmt.Fprintf(os.Stderr, "Could not chdir to home directory %s: %v\n", args[0], err)
-	}
-	err := syscall.Exec(args[1], args[2:], os.Environ())
-	fmt.Fprintf(os.Stderr, "Lanyard: cannot start %s: %v\n", args[1], err)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 127
-	}
-	return 126
+	s.mu.Unlock()
+	c.Argv = start.Argv(s.login.Helper, c.Account.Home, c.Path, c.Argv)
+	c.Path = s.login.Helper[0]
+	c.Env = append(c.Env, start.Variable+"="+o.String())
+	return c
 }

@@ -1,9 +1,14 @@
 package session
 
-// StartVerb is not used on Windows, where a process can be started in a folder that hangs.
-const StartVerb = "session-start"
+import (
+	"lanyard/platform/spawn"
+	"lanyard/sshd/session/start"
+)
 
-func launch(_ []string, _, path string, argv []string) (string, []string) { return path, argv }
+// StartVerb is not used on Windows.
+const StartVerb = start.Verb
 
 // StartMain does nothing on Windows.
-func StartMain([]string) (exit int) { return 2 }
+func StartMain(args []string) (exit int) { return start.Main(args) }
+
+func (s *Session) launch(c spawn.Command, _ string) spawn.Command { return c }
