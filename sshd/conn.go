@@ -33,7 +33,8 @@ type conn struct {
 	started time.Time
 	sc      ssh.Conn // nil before serve
 	worker  *forward.Worker
-	noMore  atomic.Bool   // no-more-sessions@openssh.com
+	noMore  atomic.Bool // no-more-sessions@openssh.com
+	alive   signs
 	last    atomic.Int64  // Unix nanoseconds of the last bytes on a channel
 	gone    chan struct{} // closed when all is over
 
@@ -50,7 +51,9 @@ type conn struct {
 	sessions map[*session.Session]bool
 	forwards map[*forwarded]bool
 	open     int // channels
+	serving  bool
 	closed   bool
+	dead     bool // the client gave no sign of life
 	// listeners of the client's requests, by name, and what ends each.
 	listeners map[string]func()
 	agentPath string
@@ -89,6 +92,7 @@ func (c *conn) serve(g *grant, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Req
 	c.mu.Lock()
 	c.life = cancel
 	c.scope = c.s.scopes.Open(c.id)
+	c.serving = true
 	c.worker = forward.NewWorker(g.account, c.s.cfg.Helper, c.s.scopes.Open(c.id+"-forward"), c.s.run)
 	ended := c.ended
 	c.mu.Unlock()
@@ -116,6 +120,7 @@ func (c *conn) serve(g *grant, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Req
 func (c *conn) over() {
 	c.mu.Lock()
 	c.closed = true
+	dead := c.dead
 	g, begun, code, scope, worker := c.grant, c.begun, c.ended, c.scope, c.worker
 	c.mu.Unlock()
 	if worker != nil {
@@ -125,6 +130,9 @@ func (c *conn) over() {
 		e := c.event(audit.SessionEnd, g)
 		if e.Reason = code; code == "" {
 			e.Reason = reason.OK
+		}
+		if dead {
+			e.Detail = "the client gave no sign of life any more"
 		}
 		e.DurationMS = c.since(c.started)
 		_ = c.s.record(e)
@@ -187,6 +195,40 @@ func (c *conn) checkTime() {
 	case idle > 0 && now.Sub(time.Unix(0, c.last.Load())) >= idle:
 		c.end(reason.Idle)
 	}
+}
+
+// signs of life of a client. Only Server.watch's goroutine uses them.
+type signs struct {
+	looked time.Time
+	reads  uint64 // of the connection, then
+	asked  int    // for a sign, since the last one
+}
+
+// checkAlive asks a silent client for a sign of life, and closes the connection of one that gives none: as if it had
+// hung up, so what was to outlive the session does.
+func (c *conn) checkAlive() {
+	c.mu.Lock()
+	serving := c.serving
+	c.mu.Unlock()
+	l, now := c.s.cfg.Limits, c.s.cfg.Now()
+	if !serving || l.Alive < 0 || now.Sub(c.alive.looked) < l.Alive {
+		return
+	}
+	reads := c.nc.Reads()
+	if first := c.alive.looked.IsZero(); first || reads != c.alive.reads {
+		c.alive = signs{looked: now, reads: reads}
+		return
+	}
+	c.alive.looked = now
+	if c.alive.asked++; c.alive.asked > l.AliveMax {
+		c.s.cfg.Log.Info("a client gave no sign of life", "session", c.id, "peer", c.source.Name)
+		c.mu.Lock()
+		c.dead = true
+		c.mu.Unlock()
+		c.nc.Close()
+		return
+	}
+	c.s.run(func() { _, _, _ = c.sc.SendRequest("keepalive@openssh.com", true, nil) }) // any answer is one
 }
 
 // Times of an end. Together they keep it within the second, whatever the client and the processes do.

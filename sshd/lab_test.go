@@ -103,6 +103,12 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	return newLabWith(t, nil)
+}
+
+// newLabWith is newLab with a configuration that change has changed.
+func newLabWith(t *testing.T, change func(*Config)) *lab {
+	t.Helper()
 	if _, err := exec.LookPath("ssh"); err != nil {
 		t.Skip("needs OpenSSH's client")
 	}
@@ -116,7 +122,7 @@ func newLab(t *testing.T) *lab {
 	l.account = localAccount(t, l.dir)
 	l.home = l.account.Home
 	l.setMap(nil)
-	l.srv, err = New(Config{
+	cfg := Config{
 		HostKeys: []ssh.Signer{l.host},
 		Self:     func() string { return "pserver" },
 		Source:   l.source,
@@ -136,7 +142,11 @@ func newLab(t *testing.T) *lab {
 		Log:    slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:    l.now,
 		Limits: Limits{Tick: 20 * time.Millisecond},
-	})
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	l.srv, err = New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

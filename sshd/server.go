@@ -218,6 +218,7 @@ func (s *Server) watch() {
 		s.mu.Unlock()
 		for _, c := range s.liveConns() {
 			c.checkTime()
+			c.checkAlive()
 		}
 		if n%redecide == 0 {
 			s.deciding.Lock()

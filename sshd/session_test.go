@@ -6,17 +6,21 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/crypto/ssh"
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/reason"
 )
 
 func TestCommandEndsWithItsOwnStatus(t *testing.T) {
@@ -319,4 +323,108 @@ func TestBackgroundProcessDoesNotHoldATerminal(t *testing.T) {
 		t.Fatalf("%+v after %s", got, time.Since(begin))
 	}
 	kill(strings.TrimSpace(got.stdout))
+}
+
+// stop makes a client deaf and dumb, as a laptop that sleeps.
+func (s *started) stop() {
+	if err := s.Process.Signal(syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { s.Process.Signal(syscall.SIGCONT); s.Process.Kill() })
+}
+
+func TestDeadClientIsNoticed(t *testing.T) {
+	l := newLabWith(t, func(c *Config) { c.Limits.Alive, c.Limits.AliveMax = 100*time.Millisecond, 5 })
+	ann := l.login("ann", 0)
+	dead := l.start(l.tool("ssh", ann, "web-1", "echo $$; exec sleep 300"))
+	quiet := l.start(l.tool("ssh", ann, "web-1", "echo $$; exec sleep 300"))
+	pid, other := pidOf(t, dead.line()), pidOf(t, quiet.line())
+	dead.stop()
+	eventually(t, "end of the dead client's program", func() bool { return !alive(pid) })
+	eventually(t, "end in the audit", func() bool {
+		e := l.recorded(audit.SessionEnd)
+		return len(e) == 1 && strings.Contains(e[0].Detail, "sign of life") && e[0].Reason == reason.OK
+	})
+	if !alive(other) || len(l.srv.Sessions()) != 1 {
+		t.Error("a client that answers was ended")
+	}
+	quiet.Process.Kill()
+}
+
+func TestTerminalsLastOutputArrivesBeforeTheEnd(t *testing.T) {
+	l := newLab(t)
+	// The client reads late: what the program has written by its end waits in the terminal and on the way.
+	c := l.tool("ssh", l.login("ann", 0), "-tt", "web-1", "head -c 6000000 /dev/zero | tr '\\0' x; echo; echo last words")
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	buf := make([]byte, 1<<20)
+	var tail []byte
+	for first := true; ; first = false {
+		if first {
+			time.Sleep(5 * ptyLingerForTest) // slower than the server's patience with a silent terminal
+		}
+		k, err := out.Read(buf)
+		n += k
+		tail = append(tail, buf[:k]...)
+		if len(tail) > 100 {
+			tail = tail[len(tail)-100:]
+		}
+		if err != nil {
+			break
+		}
+	}
+	if exit := exitOf(t, c.Wait()); exit != 0 || n < 6000000 || !bytes.HasSuffix(tail, []byte("last words\r\n")) {
+		t.Errorf("exit %d, %d bytes, the end is %q", exit, n, tail)
+	}
+}
+
+const ptyLingerForTest = 100 * time.Millisecond
+
+func TestBreakIsAnswered(t *testing.T) {
+	l := newLab(t)
+	c := l.dial("ann")
+	defer c.Close()
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	length := ssh.Marshal(struct{ N uint32 }{500})
+	if ok, _ := s.SendRequest("break", true, length); ok {
+		t.Error("a break without a terminal")
+	}
+	if err := s.RequestPty("xterm", 24, 80, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start("sleep 300"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := s.SendRequest("break", true, length); !ok {
+		t.Error("no break", err)
+	}
+}
+
+func TestExitSignalNamesTheSignal(t *testing.T) {
+	l := newLab(t)
+	c := l.dial("ann")
+	defer c.Close()
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var exit *ssh.ExitError
+	if err := s.Run("kill -SEGV $$"); !errors.As(err, &exit) || exit.Signal() != "SEGV" {
+		t.Errorf("%v", err)
+	}
 }

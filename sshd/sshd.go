@@ -42,6 +42,11 @@ type Limits struct {
 	Channels                  int // open at a time, per connection; default 256
 	// Tick is how often time limits (idle, longest session, login lifetime, age of the map) are looked at; default 1 s.
 	Tick time.Duration
+	// Alive is how long a client may be silent before it is asked for a sign of life (keepalive@openssh.com, as sshd's
+	// ClientAliveInterval), and AliveMax how often in a row it may leave that unanswered before the connection is taken
+	// for dead; default 1 min and 30: a laptop may sleep for half an hour. Negative: never.
+	Alive    time.Duration
+	AliveMax int
 }
 
 // Config is what a Server needs. HostKeys, Source, State, Audit and Helper must be set.
@@ -107,6 +112,8 @@ func (c *Config) fill() error {
 	setDefault(&l.Pending, 256)
 	setDefault(&l.Channels, 256)
 	setDefault(&l.Tick, time.Second)
+	setDefault(&l.Alive, time.Minute)
+	setDefault(&l.AliveMax, 30)
 	return nil
 }
 

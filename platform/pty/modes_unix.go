@@ -24,6 +24,12 @@ var (
 	characterSize = map[byte]flag{90: unix.CS7, 91: unix.CS8}
 )
 
+// Opcodes of the line's speed: input and output.
+const (
+	inputSpeed  = 128
+	outputSpeed = 129
+)
+
 const disabledChar = 255 // RFC 4254 §8: "255 if none"
 
 // setModes applies modes to the slave; those that this system does not know are left out, as OpenSSH does.
@@ -41,6 +47,14 @@ func (p *PTY) setModes(modes []Mode) error {
 	})
 }
 
+func controlCharOf(op byte) (int, bool) {
+	if i, ok := moreChars[op]; ok {
+		return i, true
+	}
+	i, ok := controlChars[op]
+	return i, ok
+}
+
 func apply(t *unix.Termios, modes []Mode) {
 	for _, m := range modes {
 		set := func(dst *flag, bit flag) {
@@ -50,12 +64,20 @@ func apply(t *unix.Termios, modes []Mode) {
 				*dst &^= bit
 			}
 		}
-		if i, ok := controlChars[m.Op]; ok {
+		if m.Op == inputSpeed || m.Op == outputSpeed {
+			setSpeed(t, m.Op == inputSpeed, m.Value)
+		} else if i, ok := controlCharOf(m.Op); ok {
 			if m.Value == disabledChar {
 				t.Cc[i] = vdisable
 			} else {
 				t.Cc[i] = byte(m.Value)
 			}
+		} else if bit, ok := moreInput[m.Op]; ok {
+			set(&t.Iflag, bit)
+		} else if bit, ok := moreLocal[m.Op]; ok {
+			set(&t.Lflag, bit)
+		} else if bit, ok := moreOutput[m.Op]; ok {
+			set(&t.Oflag, bit)
 		} else if bit, ok := inputFlags[m.Op]; ok {
 			set(&t.Iflag, bit)
 		} else if bit, ok := localFlags[m.Op]; ok {

@@ -21,3 +21,5 @@ func pollable(m *os.File) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), m.Name()), nil
 }
+
+func sendBreak(fd int) error { return unix.IoctlSetInt(fd, unix.TCSBRK, 0) }

@@ -45,6 +45,59 @@ func TestSizeAndModes(t *testing.T) {
 	}
 }
 
+func TestEveryModeReachesTheTerminal(t *testing.T) {
+	stty := func(p *PTY) string {
+		c := exec.Command("stty", "-a")
+		c.Stdin = p.Slave
+		out, err := c.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(out), "\n", " ")
+	}
+	for op, name := range map[byte]string{ // as stty calls them
+		30: "ignpar", 31: "parmrk", 32: "inpck", 33: "istrip", 34: "inlcr", 35: "igncr", 36: "icrnl", 38: "ixon", 39: "ixany",
+		40: "ixoff", 41: "imaxbel", 42: "iutf8", 50: "isig", 51: "icanon", 53: "echo", 54: "echoe", 55: "echok", 56: "echonl",
+		57: "noflsh", 58: "tostop", 59: "iexten", 60: "echoctl", 61: "echoke", 70: "opost", 72: "onlcr", 73: "ocrnl",
+		74: "onocr", 75: "onlret", 93: "parodd", // 92, parity, the kernel leaves off on pseudo-terminals
+	} {
+		for value, want := range map[uint32]string{1: " " + name + " ", 0: " -" + name + " "} {
+			p, err := Open(Size{}, []Mode{{Op: op, Value: value}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all := stty(p); !strings.Contains(all, want) {
+				t.Errorf("opcode %d with %d: no %q in %s", op, value, want, all)
+			}
+			p.Close()
+		}
+	}
+	for op, name := range map[byte]string{
+		1: "intr", 2: "quit", 3: "erase", 4: "kill", 5: "eof", 6: "eol", 7: "eol2", 8: "start", 9: "stop", 10: "susp",
+		12: "rprnt", 13: "werase", 14: "lnext", 18: "discard",
+	} {
+		p, err := Open(Size{}, []Mode{{Op: op, Value: 7}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := stty(p); !strings.Contains(all, name+" = ^G;") {
+			t.Errorf("opcode %d: no %s = ^G in %s", op, name, all)
+		}
+		p.Close()
+	}
+	p, err := Open(Size{}, []Mode{{Op: 128, Value: 9600}, {Op: 129, Value: 9600}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if all := stty(p); !strings.Contains(all, "speed 9600 baud") {
+		t.Error(all)
+	}
+	if err := p.Break(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMasterEndsWithTheSlave(t *testing.T) {
 	p, err := Open(Size{}, nil)
 	if err != nil {

@@ -57,6 +57,31 @@ func (p *PTY) Resize(s Size) error {
 	return nil
 }
 
+// Break sends a break (RFC 4335). A pseudo-terminal has no line on which it would show: it is for programs that look.
+func (p *PTY) Break() error {
+	rc, err := p.SyscallConn()
+	if err == nil {
+		cerr := rc.Control(func(fd uintptr) { err = sendBreak(int(fd)) })
+		err = errors.Join(cerr, err)
+	}
+	return err
+}
+
+// Readable reports whether the program has written what nobody has read yet.
+func (p *PTY) Readable() bool {
+	rc, err := p.SyscallConn()
+	if err != nil {
+		return false
+	}
+	readable := false
+	_ = rc.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		readable = err == nil && n > 0 && fds[0].Revents&unix.POLLIN != 0
+	})
+	return readable
+}
+
 // Give makes uid own the slave side. A group that the system gave to it (devpts mounts with gid=tty) stays and
 // may write to it, for write(1) and wall(1).
 func (p *PTY) Give(uid, gid uint32) error {

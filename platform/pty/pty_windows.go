@@ -134,3 +134,9 @@ func (p *PTY) Close() error {
 	p.over.Wait()
 	return nil
 }
+
+// Break does nothing: a console has no line.
+func (p *PTY) Break() error { return nil }
+
+// Readable is not known of a console.
+func (p *PTY) Readable() bool { return false }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -17,6 +18,8 @@ type Conn struct {
 	net.Conn
 	rc  syscall.RawConn // nil: reads cannot wait without a buffer
 	out out
+
+	reads atomic.Uint64 // that have begun
 
 	mu   sync.Mutex // one reader at a time; guards what follows
 	buf  *[big]byte
@@ -42,10 +45,14 @@ func Wrap(c net.Conn) *Conn {
 	return w
 }
 
+// Reads grows whenever something has come from the other side.
+func (c *Conn) Reads() uint64 { return c.reads.Load() }
+
 func (c *Conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.r == c.w {
+		c.reads.Add(1)
 		if c.rc == nil {
 			return c.Conn.Read(p)
 		}

@@ -2,8 +2,10 @@ package session
 
 import (
 	"context"
+	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -44,12 +46,25 @@ func (s *Session) startPTY(c spawn.Command, what, command string) error {
 	p.CloseSlave()
 	s.started(proc, what, command)
 	s.login.Go(func() { _ = flow.FromChannel(p, s.ch, &s.meter) })
-	out := s.copyOut(func() error { return flow.ToChannel(s.ch, p, &s.meter) })
+	screen := &busyWriter{w: s.ch}
+	out := s.copyOut(func() error { return flow.ToChannel(screen, p, &s.meter) })
 	s.login.Go(func() {
-		s.finish(proc, out, ptyLinger)
+		s.finish(proc, out, func() bool { return !p.Readable() && !screen.busy.Load() })
 		p.Close()
 	})
 	return nil
+}
+
+// busyWriter knows whether a write is under way: the client may be slow to take it.
+type busyWriter struct {
+	w    io.Writer
+	busy atomic.Bool
+}
+
+func (b *busyWriter) Write(p []byte) (int, error) {
+	b.busy.Store(true)
+	defer b.busy.Store(false)
+	return b.w.Write(p)
 }
 
 // started records the program, before any of its output can move.
@@ -60,10 +75,13 @@ func (s *Session) started(proc *spawn.Process, what, command string) {
 	s.mu.Unlock()
 }
 
-// ptyLinger is how long output may still come after the program of a terminal has ended. Usually the terminal's
-// end says that it is over; a background process that keeps the terminal open does not delay the end of the
-// session, as with OpenSSH.
-const ptyLinger = 100 * time.Millisecond
+// After the program of a terminal has ended, usually the terminal's end says that its output is over. A background
+// process that keeps the terminal open does not delay the end of the session, as with OpenSSH, once ptyLinger has passed
+// without output that waits for the client.
+const (
+	ptyLinger = 100 * time.Millisecond
+	ptyLook   = 10 * time.Millisecond
+)
 
 func (s *Session) startPipes(c spawn.Command, what, command string) error {
 	var files [6]*os.File // each pair: read end, write end
@@ -108,7 +126,7 @@ func (s *Session) startPipes(c spawn.Command, what, command string) error {
 			return flow.ToChannel(stderrWriter{s}, stderr, &s.meter)
 		})
 	s.login.Go(func() {
-		s.finish(proc, out, 0)
+		s.finish(proc, out, nil)
 		// Copying from a pipe that a background process still holds ends here.
 		stdin.Close()
 		stdout.Close()
@@ -136,8 +154,9 @@ func (s *Session) copyOut(copies ...func() error) <-chan struct{} {
 }
 
 // finish waits for the program and its output, tells the client how it ended and closes the channel: exit status,
-// EOF, close, in this order. Clients take a channel that closes without a status for a failure (scp: exit 1).
-func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, linger time.Duration) {
+// EOF, close, in this order. Clients take a channel that closes without a status for a failure (scp: exit 1). quiet says
+// of a terminal that no output is on its way; nil: the output's end counts.
+func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, quiet func() bool) {
 	stop := context.AfterFunc(s.login.Life, proc.Release)
 	defer stop()
 	defer s.login.Scope.Close()
@@ -146,16 +165,7 @@ func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, linger time.D
 		s.over(s.result(nil))
 		return
 	}
-	var patience <-chan time.Time
-	if linger > 0 {
-		patience = time.After(linger)
-	}
-	select {
-	case <-out:
-	case <-patience:
-	case <-s.closed:
-	case <-s.ending: // a client that reads nothing delays nothing
-	}
+	s.drain(out, quiet)
 	s.over(s.result(&e))
 	if s.isEnding() {
 		return // who ends the session closes the channel or the connection once the reason is on its way
@@ -166,6 +176,33 @@ func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, linger time.D
 	s.sendExit(e)
 	_ = s.ch.CloseWrite()
 	_ = s.ch.Close()
+}
+
+// drain waits for the output of a program that has ended.
+func (s *Session) drain(out <-chan struct{}, quiet func() bool) {
+	var look <-chan time.Time
+	if quiet != nil {
+		t := time.NewTicker(ptyLook)
+		defer t.Stop()
+		look = t.C
+	}
+	since := time.Now()
+	for {
+		select {
+		case <-out:
+			return
+		case <-s.closed:
+			return
+		case <-s.ending: // a client that reads nothing delays nothing
+			return
+		case <-look:
+			if !quiet() {
+				since = time.Now()
+			} else if time.Since(since) >= ptyLinger {
+				return
+			}
+		}
+	}
 }
 
 // over records the program's end once: when it ended or when its connection did, whichever was first. The process

@@ -159,6 +159,8 @@ func (s *Session) request(r *ssh.Request) answer {
 		return answerOf(s.openPTY(r.Payload))
 	case "window-change":
 		return answerOf(s.resize(r.Payload))
+	case "break":
+		return answerOf(s.sendBreak())
 	case "signal":
 		return answerOf(s.signal(r.Payload))
 	case "auth-agent-req@openssh.com":
@@ -222,6 +224,13 @@ func (s *Session) resize(payload []byte) bool {
 		return false
 	}
 	return s.pty.Resize(size) == nil
+}
+
+// sendBreak is RFC 4335.
+func (s *Session) sendBreak() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pty != nil && s.pty.Break() == nil
 }
 
 func (s *Session) signal(payload []byte) bool {
