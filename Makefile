@@ -48,7 +48,7 @@ check-go:
 # What the demo, the tests and the benchmark call, with its Debian package: installed when root, else named.
 TOOLS_NEEDED := ssh=openssh-client scp=openssh-client ssh-keygen=openssh-client ss=iproute2 curl=curl
 ifdef ROOT
-TOOLS_NEEDED += sshd=openssh-server nft=nftables ip=iproute2 nsenter=util-linux ufw=ufw iptables=iptables \
+TOOLS_NEEDED += sshd=openssh-server xauth=xauth python3=python3 nft=nftables ip=iproute2 nsenter=util-linux ufw=ufw iptables=iptables \
   gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon
 # program=package; a path stands for a file that must be there.
 TOOLS_NEEDED_clients :=
