@@ -25,3 +25,8 @@ func (w *Worker) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) 
 	}
 	return c, nil
 }
+
+// dial connects from a process of the account, which only Linux does without.
+func dial(ctx context.Context, l *Login, to netip.AddrPort) (net.Conn, error) {
+	return l.Worker.dial(ctx, to)
+}

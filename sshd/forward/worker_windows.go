@@ -10,12 +10,15 @@ import (
 	"lanyard/platform/spawn"
 )
 
-// Worker opens sockets. On Windows the daemon does so itself: it serves its own account only.
-type Worker struct{ scope *spawn.Scope }
+// Worker opens sockets. On Windows the daemon does so itself, in a thread with the account's rights.
+type Worker struct {
+	account accounts.Account
+	scope   *spawn.Scope
+}
 
 // NewWorker makes the worker of a connection.
-func NewWorker(_ accounts.Account, _ []string, scope *spawn.Scope, _ func(func())) *Worker {
-	return &Worker{scope}
+func NewWorker(a accounts.Account, _ []string, scope *spawn.Scope, _ func(func())) *Worker {
+	return &Worker{a, scope}
 }
 
 // WorkerMain does nothing on Windows.
@@ -25,12 +28,18 @@ func WorkerMain() (exit int) { return 2 }
 func (w *Worker) Close() { w.scope.Close() }
 
 // Listen listens at addr; port 0 lets the system choose.
-func (w *Worker) Listen(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
+func (w *Worker) Listen(ctx context.Context, addr netip.AddrPort) (l net.Listener, err error) {
 	network := "tcp6"
 	if addr.Addr().Is4() {
 		network = "tcp4"
 	}
-	return new(net.ListenConfig).Listen(ctx, network, addr.String())
+	if aerr := spawn.As(w.account, func() { l, err = new(net.ListenConfig).Listen(ctx, network, addr.String()) }); aerr != nil {
+		if l != nil {
+			l.Close()
+		}
+		return nil, aerr
+	}
+	return l, err
 }
 
 var errWindows = errors.New("this kind of forwarding is not supported on Windows yet")
@@ -49,8 +58,3 @@ func (w *Worker) X11(context.Context) ([]net.Listener, int, error) { return nil,
 
 // DialUnix is not supported yet.
 func (w *Worker) DialUnix(context.Context, string) (net.Conn, error) { return nil, errWindows }
-
-func (w *Worker) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTime, KeepAlive: -1}
-	return d.DialContext(ctx, "tcp", to.String())
-}
