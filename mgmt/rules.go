@@ -69,6 +69,7 @@ func (a *app) policyAdd() *cobra.Command {
 	f.StringSliceVar(&can, "can", nil, "`what`: shell, exec, pty, sftp, sftp-read, forward-local, forward-remote, sockets, agent, x11")
 	f.StringSliceVar(&p.ForwardTo, "forward-to", nil, "forward `destinations`, HOST:PORT")
 	f.StringSliceVar(&p.Listen, "listen", nil, "where forwards back (ssh -R) may `listen`, ADDRESS:PORT (default: loopback)")
+	f.StringSliceVar(&p.SFTPPaths, "sftp-path", nil, "`folders` that file transfer is limited to, such as /srv/www or ~/in; not with shell or exec")
 	f.BoolVar(&p.OwnDevice, "own-device", false, "only from the person's own machines")
 	f.StringSliceVar(&p.ACR, "acr", nil, "one of these sign-in `levels` (acr)")
 	f.StringSliceVar(&p.AMR, "amr", nil, "one of these sign-in `methods` (amr)")

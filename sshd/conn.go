@@ -21,6 +21,7 @@ import (
 	"lanyard/sshd/flow"
 	"lanyard/sshd/forward"
 	"lanyard/sshd/session"
+	"lanyard/sshd/sftp"
 )
 
 // conn is one connection, from accept to its end.
@@ -52,6 +53,7 @@ type conn struct {
 	forwards map[*forwarded]bool
 	open     int // channels
 	serving  bool
+	fileLog  fileLog
 	closed   bool
 	dead     bool // the client gave no sign of life
 	// listeners of the client's requests, by name, and what ends each.
@@ -188,6 +190,7 @@ func (c *conn) checkTime() {
 		longest, idle = c.grant.decided.MaxSession, c.grant.decided.Idle
 	}
 	c.mu.Unlock()
+	c.recordCounts("")
 	now := c.s.cfg.Now()
 	switch {
 	case longest > 0 && now.Sub(c.started) >= longest:
@@ -367,12 +370,15 @@ func (c *conn) sessionLogin(life context.Context, g *grant) *session.Login {
 	c.mu.Lock()
 	scope := c.scope
 	c.mu.Unlock()
+	id := api.NewID("c")
 	return &session.Login{
-		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Scope: scope.Channel(api.NewID("c")),
+		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Scope: scope.Channel(id),
 		Can: c.can(g), Moved: c.moved, Life: c.s.life, Go: c.s.run,
 		Agent: func() (string, error) { return c.agent(life, g) },
 		X11:   func(single bool) (int, func(), error) { return c.x11(life, g, single) },
-		Log:   c.s.cfg.Log.With("session", c.id, "user", g.user, "peer", c.source.Name),
+		Files: c.sftpGrants(g), FileEvent: func(e sftp.Event) { c.fileEvent(g, id, e) },
+		FilesEnd: func() { c.recordCounts(id) },
+		Log:      c.s.cfg.Log.With("session", c.id, "user", g.user, "peer", c.source.Name),
 		Refused: func(what, command string, k api.Capability) {
 			e := c.event(audit.Refused, g)
 			e.What, e.Command, e.Reason, e.Detail = what, command, reason.Capability, string(k)
@@ -380,7 +386,7 @@ func (c *conn) sessionLogin(life context.Context, g *grant) *session.Login {
 		},
 		Begin: func(what, command string) func(session.Result) {
 			begin := c.event(audit.ChannelStart, g)
-			begin.Channel, begin.What, begin.Command = api.NewID("c"), what, command
+			begin.Channel, begin.What, begin.Command = id, what, command
 			_ = c.s.record(begin)
 			return func(r session.Result) {
 				e := c.event(audit.ChannelEnd, g)

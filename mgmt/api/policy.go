@@ -38,6 +38,9 @@ type Conditions struct {
 	// Listen lists where -R may listen on the server peer, "address:port" with the patterns of ForwardTo but no names.
 	// Empty: loopback only, any port. What asks for another address than granted gets loopback, as with OpenSSH.
 	Listen []string `json:"listen,omitempty"`
+	// SFTPPaths limit file transfer to these folders and what lies below: absolute paths, or "~" and "~/…" for the
+	// account's home. Empty: every file that the account may use. It needs a rule without shell and exec.
+	SFTPPaths []string `json:"sftp_paths,omitempty"`
 	// OwnDevice: the source peer must belong to the person.
 	OwnDevice bool `json:"own_device,omitempty"`
 	// ACR and AMR: one of each must be in the bound token, where given.

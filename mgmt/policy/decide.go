@@ -98,6 +98,15 @@ func (d *Decision) grant(r api.Rule, first bool) {
 	for _, c := range can {
 		d.Can[c] = true
 	}
+	if write := slices.Contains(can, api.CapSFTP); write || slices.Contains(can, api.CapSFTPRead) {
+		paths := r.SFTPPaths
+		if len(paths) == 0 {
+			paths = []string{AllFiles}
+		}
+		for _, p := range paths {
+			d.Files = appendNew(d.Files, FileGrant{Path: p, Write: write})
+		}
+	}
 	if slices.Contains(can, api.CapForwardLocal) {
 		to := r.ForwardTo
 		if len(to) == 0 {

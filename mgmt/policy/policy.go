@@ -100,6 +100,8 @@ type Decision struct {
 	// Rule and RuleName name the first rule that allowed, or the rule that refused or came closest.
 	Rule, RuleName string
 	Can            map[api.Capability]bool
+	// Files says which files may be transferred; nil: none. It is the union of what the rules grant.
+	Files []FileGrant
 	// ForwardTo lists patterns for ForwardAddr; empty: loopback only.
 	ForwardTo []string
 	// Listen lists patterns for ListenAllowed; empty: loopback only.
@@ -110,6 +112,16 @@ type Decision struct {
 	// Steps tells how the decision came about, a sentence per rule that was looked at.
 	Steps []string
 }
+
+// FileGrant is a folder with all below it that may be read, and changed where Write is set. Path is as a policy writes
+// it; AllFiles stands for every file.
+type FileGrant struct {
+	Path  string
+	Write bool
+}
+
+// AllFiles is the path of a grant without limits, on every system.
+const AllFiles = "/"
 
 // Allowed reports whether the session may be.
 func (d Decision) Allowed() bool { return d.Code == reason.OK }

@@ -58,7 +58,7 @@ func Validate(p api.Policy) error {
 func checkConditions(p api.Policy) error {
 	c := p.Conditions
 	if p.Deny {
-		if len(c.Can)+len(c.ForwardTo)+len(c.Listen)+len(c.ACR)+len(c.AMR) > 0 || c.OwnDevice || c.MaxTokenAge != 0 || c.MaxSession != 0 ||
+		if len(c.Can)+len(c.ForwardTo)+len(c.Listen)+len(c.SFTPPaths)+len(c.ACR)+len(c.AMR) > 0 || c.OwnDevice || c.MaxTokenAge != 0 || c.MaxSession != 0 ||
 			c.Idle != 0 || c.OfflineForever || c.AnyProcess {
 			return errors.New("a policy that denies has no conditions: it would refuse in all cases")
 		}
@@ -85,6 +85,9 @@ func checkConditions(p api.Policy) error {
 	if len(c.ForwardTo) > 0 && len(c.Can) > 0 && !slices.Contains(c.Can, api.CapForwardLocal) {
 		return fmt.Errorf("it names forward destinations, but does not grant %q", api.CapForwardLocal)
 	}
+	if err := checkFiles(c); err != nil {
+		return err
+	}
 	if c.MaxTokenAge < 0 || c.MaxSession < 0 || c.Idle < 0 {
 		return errors.New("times must not be negative")
 	}
@@ -100,6 +103,55 @@ func checkConditions(p api.Policy) error {
 		return errors.New("any_process is about machines, and it names none; add \"machine:PEER/ACCOUNT\" or \"tag:NAME/ACCOUNT\" under \"from\"")
 	}
 	return nil
+}
+
+// checkFiles checks the folders of file transfer. A shell or a command reaches every file: beside them, folders would
+// limit nothing.
+func checkFiles(c api.Conditions) error {
+	if len(c.SFTPPaths) == 0 {
+		return nil
+	}
+	if len(c.SFTPPaths) > maxFolders {
+		return fmt.Errorf("it names more than %d folders for file transfer", maxFolders)
+	}
+	for _, p := range c.SFTPPaths {
+		if !isFolder(p) {
+			return fmt.Errorf("%q is no folder for file transfer; write an absolute path without \"..\", or \"~\" or \"~/FOLDER\" for the account's home", p)
+		}
+	}
+	if !slices.Contains(c.Can, api.CapSFTP) && !slices.Contains(c.Can, api.CapSFTPRead) {
+		return fmt.Errorf("it names folders for file transfer, but does not grant %q or %q", api.CapSFTP, api.CapSFTPRead)
+	}
+	for _, wide := range []api.Capability{api.CapShell, api.CapExec} {
+		if slices.Contains(c.Can, wide) {
+			return fmt.Errorf("it limits file transfer to folders, but grants %q, which reaches every file; grant one of both", wide)
+		}
+	}
+	return nil
+}
+
+const maxFolders = 32 // of one policy: they are arguments of the process that serves files
+
+// isFolder reports whether p is a path as a policy may name it: absolute on Unix or with a drive letter on Windows,
+// or below the account's home.
+func isFolder(p string) bool {
+	if len(p) > 1024 || p != strings.TrimSpace(p) || strings.ContainsFunc(p, unicode.IsControl) {
+		return false
+	}
+	rest, slashed := p, strings.ReplaceAll(p, `\`, "/")
+	switch {
+	case p == "~":
+		return true
+	case strings.HasPrefix(p, "~/"):
+		rest = p[2:]
+	case len(slashed) >= 3 && slashed[1] == ':' && slashed[2] == '/' && (slashed[0]|0x20) >= 'a' && (slashed[0]|0x20) <= 'z':
+		rest = slashed[3:]
+	case strings.HasPrefix(p, "/"):
+		rest = p[1:]
+	default:
+		return false
+	}
+	return !slices.Contains(strings.Split(rest, "/"), "..")
 }
 
 // from is a parsed entry of Policy.From.

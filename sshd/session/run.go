@@ -12,6 +12,7 @@ import (
 
 	"lanyard/platform/spawn"
 	"lanyard/sshd/flow"
+	"lanyard/sshd/sftp"
 )
 
 // start starts the program and the goroutines that serve it, from Serve's goroutine.
@@ -123,6 +124,10 @@ func (s *Session) startPipes(c spawn.Command, what, command string) error {
 		func() error { defer stdout.Close(); return flow.ToChannel(s.ch, stdout, &s.meter) },
 		func() error {
 			defer stderr.Close()
+			if what == "sftp" {
+				defer s.login.FilesEnd()
+				return sftp.ReadEvents(stderr, s.login.FileEvent, stderrWriter{s})
+			}
 			return flow.ToChannel(stderrWriter{s}, stderr, &s.meter)
 		})
 	s.login.Go(func() {

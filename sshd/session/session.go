@@ -37,9 +37,14 @@ type Login struct {
 	// Agent makes the socket through which programs reach the client's agent. It asks for the capability itself.
 	Agent func() (path string, err error)
 	// X11 listens for programs that draw on the client's screen, for one only where single says so, until end is called.
-	X11   func(single bool) (display int, end func(), err error)
-	Moved func() // called whenever bytes move
-	Log   *slog.Logger
+	X11 func(single bool) (display int, end func(), err error)
+	// Files says which files may be transferred; like Can, it may be called under a lock.
+	Files func() []sftp.Grant
+	// FileEvent records what was done with a file; FilesEnd, that nothing more will be.
+	FileEvent func(sftp.Event)
+	FilesEnd  func()
+	Moved     func() // called whenever bytes move
+	Log       *slog.Logger
 	// Life ends when the server closes: processes that outlived their connection are no longer waited for.
 	Life context.Context
 	Go   func(func()) // runs a goroutine that the server waits for
@@ -71,15 +76,17 @@ type Session struct {
 	mu   sync.Mutex
 	what string           // "" before a program was asked for
 	uses []api.Capability // what the channel is there by
-	lost reason.Code      // why a decision ended this channel alone
-	env  []string
-	auth []string // variables for agent and X11
-	x11  *x11Request
-	endX func() // ends X11's listeners
-	term string
-	pty  *pty.PTY
-	proc *spawn.Process
-	end  func(Result)
+	// files are what the file transfer was started with.
+	files []sftp.Grant
+	lost  reason.Code // why a decision ended this channel alone
+	env   []string
+	auth  []string // variables for agent and X11
+	x11   *x11Request
+	endX  func() // ends X11's listeners
+	term  string
+	pty   *pty.PTY
+	proc  *spawn.Process
+	end   func(Result)
 }
 
 // New makes a session of an accepted channel.
@@ -263,7 +270,7 @@ func (s *Session) program(r *ssh.Request, what, command string, need api.Capabil
 	var path string
 	var argv []string
 	if what == "sftp" {
-		path, argv = sftp.Command(s.login.Helper, readOnly)
+		path, argv = sftp.Command(s.login.Helper, s.login.Account.Home, s.claimFiles())
 	} else {
 		path, argv = shellCommand(s.login.Account, command, what == "shell")
 	}
@@ -285,10 +292,27 @@ func (s *Session) claim(k api.Capability) bool {
 	return true
 }
 
+// claimFiles is claim for files.
+func (s *Session) claimFiles() []sftp.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files = s.login.Files()
+	return s.files
+}
+
+// keepsFiles reports whether all that file transfer was started with is granted still. The caller holds s.mu.
+func (s *Session) keepsFiles() bool {
+	if s.files == nil {
+		return true
+	}
+	granted := s.login.Files()
+	return !slices.ContainsFunc(s.files, func(g sftp.Grant) bool { return !slices.Contains(granted, g) })
+}
+
 // Review ends the channel and its processes if it uses what is not granted any more. It returns at once.
 func (s *Session) Review(has func(api.Capability) bool) {
 	s.mu.Lock()
-	kept := !slices.ContainsFunc(s.uses, func(k api.Capability) bool { return !has(k) })
+	kept := !slices.ContainsFunc(s.uses, func(k api.Capability) bool { return !has(k) }) && s.keepsFiles()
 	if kept || s.isEnding() {
 		s.mu.Unlock()
 		return
