@@ -7,7 +7,7 @@
 // processes and with the reason on the person's screen.
 //
 //	Serve ── accept ── handshake and authentication (auth.go) ── connection (conn.go) ─┬─ sshd/session: shell, exec, PTY
-//	                                                                                  ├─ sshd/sftp: file transfer
+//	                                                                                  ├─ sshd/sftp: file transfer (files.go)
 //	                                                                                  └─ sshd/forward: -L
 package sshd
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"syscall"
 )
 
 // extensions are those of OpenSSH's PROTOCOL file, with their versions, in its order.
@@ -57,7 +58,7 @@ func (s *server) extended(id uint32, f *fields) (bool, error) {
 	case "fsync@openssh.com":
 		h, err := s.file(f)
 		if f.err != nil || err != nil {
-			return false, err
+			return false, syscall.EBADF
 		}
 		return false, h.file.Sync()
 	case "lsetstat@openssh.com":

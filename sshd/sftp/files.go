@@ -266,7 +266,12 @@ func (s *server) list(id uint32, f *fields) (bool, error) {
 	if !h.listed {
 		h.listed = true
 		if fi, err := h.file.Stat(); err == nil {
-			found = append(found, named{".", attrsOf(fi)}, named{"..", attrsOf(fi)})
+			self := attrsOf(fi)
+			up, err := entry(h.file, "..")
+			if err != nil || !s.roots.whole() { // what lies around a granted folder is nobody's business
+				up = self
+			}
+			found = append(found, named{".", self}, named{"..", up})
 		}
 	}
 	for len(found) == 0 || len(found) == 2 {

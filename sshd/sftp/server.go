@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -25,7 +26,6 @@ type server struct {
 	names   *names
 	events  *events
 	handles map[uint32]*handle
-	next    uint32
 	begun   bool // the versions were exchanged
 	home    string
 
@@ -164,7 +164,7 @@ func (s *server) request(kind byte, id uint32, f *fields) (answered bool, err er
 		if f.err == nil && ok {
 			return false, s.closeHandle(h)
 		}
-		return false, errBadHandle
+		return false, syscall.EBADF
 	case fxpRead:
 		return s.read(id, f)
 	case fxpWrite:
@@ -222,21 +222,21 @@ func (s *server) file(f *fields) (*handle, error) {
 }
 
 func (s *server) newHandle(id uint32, h *handle) {
-	for s.handles[s.next] != nil {
-		s.next++
+	var n uint32
+	for s.handles[n] != nil {
+		n++
 	}
-	s.handles[s.next] = h
+	s.handles[n] = h
 	r := s.reply(fxpHandle, id)
 	r.uint32(4)
-	r.uint32(s.next)
+	r.uint32(n)
 	r.end()
-	s.next++
 }
 
 func (s *server) closeHandle(id uint32) error {
 	h := s.handles[id]
 	if h == nil {
-		return errBadHandle
+		return syscall.EBADF // a status of its own, as with OpenSSH
 	}
 	delete(s.handles, id)
 	if !h.folder {

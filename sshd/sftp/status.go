@@ -23,7 +23,7 @@ var (
 	// errOutside: the rule grants other folders only, or reading only. It tells nothing about the file.
 	errOutside     = errors.New("the rule does not grant this")
 	errUnsupported = errors.New("not supported")
-	errBadHandle   = syscall.EBADF
+	errBadHandle   = errors.New("there is no such open file")
 	badMessage     = syscall.EINVAL
 )
 

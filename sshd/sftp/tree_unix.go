@@ -147,6 +147,9 @@ func (l *limited) lset(name string, a attrs) error {
 }
 
 func (l *limited) statfs(name string) (fsStat, error) {
+	if _, err := l.root.Stat(name); err != nil { // O_PATH opens links themselves
+		return fsStat{}, err
+	}
 	f, err := l.root.OpenFile(name, searchFlags|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return fsStat{}, err

@@ -34,8 +34,8 @@ func (whole) remove(name string, folder bool) error { return removeAt(nil, local
 func (whole) rename(from, to string, replace bool) error {
 	return renameAt(nil, local(from), nil, local(to), replace)
 }
-func (whole) link(from, to string) error           { return os.Link(local(from), local(to)) }
-func (whole) symlink(target, name string) error    { return os.Symlink(local(target), local(name)) }
+func (whole) link(from, to string) error             { return os.Link(local(from), local(to)) }
+func (whole) symlink(target, name string) error      { return os.Symlink(local(target), local(name)) }
 func (whole) chmod(name string, p os.FileMode) error { return os.Chmod(local(name), p) }
 func (whole) chown(name string, uid, gid int) error  { return os.Chown(local(name), uid, gid) }
 func (whole) lset(name string, a attrs) error        { return lsetAt(nil, local(name), a) }

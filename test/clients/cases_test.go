@@ -1,0 +1,190 @@
+//go:build linux
+
+package clients
+
+// state is what the table in README says of a case, and the test checks.
+type state string
+
+const (
+	works state = "yes"
+	// interactive: the client cannot offer a certificate, so it needs a sign-in by keyboard-interactive. The test
+	// checks that it is refused.
+	interactive state = "needs keyboard-interactive"
+)
+
+// client is one row of the table.
+type client struct {
+	name   string
+	does   string // what the script does, for the table
+	state  state
+	needs  string // a file that the machine must have, else the case cannot be tried
+	script string
+}
+
+var clients = []client{
+	{
+		name: "OpenSSH ssh", does: "exit status, bytes both ways, a terminal, `-N` with `-L`", state: works,
+		script: `
+rc=0; ssh $T 'echo out; echo err >&2; exit 7' >out 2>err || rc=$?
+[ $rc = 7 ]; [ "$(cat out)" = out ]; grep -qx err err
+ssh $T cat <big >back; cmp big back
+ssh -tt $T 'test -t 0 && test -t 1 && echo terminal' </dev/null 2>/dev/null | grep -q terminal
+ssh $T "printf through >$R/page; cd $R; exec python3 -m http.server --bind 127.0.0.1 18080" >/dev/null 2>&1 & web=$!
+ssh -N -L 18081:127.0.0.1:18080 $T & tunnel=$!
+trap 'kill $web $tunnel' EXIT
+got=; for i in $(seq 100); do got=$(curl -sf http://127.0.0.1:18081/page) && break; sleep 0.1; done
+[ "$got" = through ]
+ssh $T 'pkill -f "bind 127.0.0.1 18080"'`,
+	},
+	{
+		name: "OpenSSH ssh, ControlMaster", does: "8 sessions at a time over one connection", state: works,
+		script: `
+ssh -MNf -o ControlPath="$D/mux" $T
+trap 'ssh -O exit -o ControlPath="$D/mux" $T 2>/dev/null' EXIT
+pids=; for i in $(seq 8); do ssh -o ControlPath="$D/mux" $T "cat; exit $i" <big >back$i & pids="$pids $!"; done
+i=0; for p in $pids; do i=$((i+1)); rc=0; wait $p || rc=$?; [ $rc = $i ]; cmp big back$i; done`,
+	},
+	{
+		name: "OpenSSH ssh -J", does: "through the machine to an sshd behind it", state: works,
+		script: `
+ssh -J $T deploy@behind cat <big >back; cmp big back
+rc=0; ssh -J $T deploy@behind 'exit 9' || rc=$?; [ $rc = 9 ]`,
+	},
+	{
+		name: "OpenSSH ssh -J", does: "to the machine from another one of the network", state: works,
+		script: `
+ssh -J ann@jump $T cat <big >back; cmp big back
+rc=0; ssh -J ann@jump $T 'exit 9' || rc=$?; [ $rc = 9 ]`,
+	},
+	{
+		name: "OpenSSH scp", does: "a file and a folder, up and down", state: works,
+		script: `
+scp -q big $T:$R/; scp -q $T:$R/big back; cmp big back
+mkdir -p tree/sub; cp big tree/sub/; chmod 640 tree/sub/big; touch -d 2001-02-03 tree/sub/big
+scp -qpr tree $T:$R/; scp -qpr $T:$R/tree again; diff -r tree again
+[ "$(stat -c '%a %Y' again/sub/big)" = "$(stat -c '%a %Y' tree/sub/big)" ]
+rc=0; scp -q $T:$R/nothing . 2>/dev/null || rc=$?; [ $rc = 1 ]`,
+	},
+	{
+		name: "OpenSSH scp -O", does: "the old protocol, by the scp on the machine", state: works,
+		script: `
+scp -qO big $T:$R/; scp -qO $T:$R/big back; cmp big back
+mkdir tree; cp big tree/; scp -qOr tree $T:$R/; scp -qOr $T:$R/tree again; diff -r tree again`,
+	},
+	{
+		name: "OpenSSH sftp", does: "put, get, reput, reget, rename, links, chmod, df", state: works,
+		script: `
+mkdir up down; head -c 1000000 big >up/part; cp up/part down/soft
+printf '%s\n' "cd $R" "lcd up" "put part" "lcd .." "reput big part" "mkdir d" "rename part d/moved" "ln d/moved hard" "ln -s d/moved soft" \
+  "chmod 600 d/moved" "ls -la d" "df -h ." "get hard got" "lcd down" "reget soft" >batch
+sftp -qb batch $T >out; grep -q moved out; grep -q '%' out; cmp big got; cmp big down/soft
+printf '%s\n' "cd $R" "rm hard" "rm soft" "rm d/moved" "rmdir d" >batch; sftp -qb batch $T >/dev/null; [ -z "$(ssh $T ls $R)" ]
+rc=0; echo "get $R/nothing" | sftp -qb - $T >/dev/null 2>&1 || rc=$?; [ $rc = 1 ]`,
+	},
+	{
+		name: "ssh-copy-id", does: "says that no key is needed", state: works,
+		script: `
+ssh-keygen -q -t ed25519 -N '' -f new; ssh-copy-id -i new.pub $T >out 2>&1 </dev/null || { cat out; exit 1; }
+grep -qE 'All keys were skipped|Number of key.s. added: 1' out || { cat out; exit 1; }`,
+	},
+	{
+		name: "rsync", does: "a tree up, changed, down, with --delete", state: works,
+		script: `
+mkdir -p tree/a tree/b; cp big tree/a; for i in $(seq 50); do echo $i >tree/b/$i; done
+rsync -a tree/ $T:$R/tree/; echo more >>tree/a/big; rm tree/b/7
+rsync -a --delete tree/ $T:$R/tree/; rsync -a $T:$R/tree/ again/; diff -r tree again
+rc=0; rsync -a $T:$R/nothing . 2>/dev/null || rc=$?; [ $rc = 23 ]`,
+	},
+	{
+		name: "git", does: "clone, push, fetch", state: works,
+		script: `
+export GIT_CONFIG_GLOBAL="$D/config" GIT_CONFIG_NOSYSTEM=1
+git config --global user.email a@example.com; git config --global user.name A; git config --global init.defaultBranch main
+ssh $T "git -c init.defaultBranch=main init -q --bare $R/repo.git"
+git clone -q $T:$R/repo.git one 2>/dev/null; cd one; cp ../big .; git add big; git commit -qm one; git push -q origin HEAD:main; cd ..
+git clone -q $T:$R/repo.git two; cmp big two/big
+(cd two; echo x >x; git add x; git commit -qm two; git push -q origin HEAD:main); cd one; git fetch -q; [ "$(git log -1 --format=%s origin/main)" = two ]`,
+	},
+	{
+		name: "sshfs", does: "read, write, rename, list in a mounted folder", state: works, needs: "/dev/fuse",
+		script: `
+mkdir mnt; sshfs $T:$R mnt; trap 'fusermount3 -u "$D/mnt"' EXIT
+cp big mnt/big; cmp big mnt/big; mkdir mnt/d; mv mnt/big mnt/d/moved; echo line >>mnt/d/moved
+[ "$(stat -c %s mnt/d/moved)" = 5242885 ]; [ "$(ls mnt/d)" = moved ]; ln -s moved mnt/d/link; [ "$(readlink mnt/d/link)" = moved ]
+[ "$(ssh $T stat -c %s $R/d/moved)" = 5242885 ]`,
+	},
+	{
+		name: "Ansible", does: "ping on 20 forks, copy", state: works,
+		script: `
+for i in $(seq 20); do echo "h$i ansible_host=$HOST ansible_user=deploy n=$i"; done >hosts
+export ANSIBLE_LOCAL_TEMP="$D/tmp" ANSIBLE_SSH_ARGS='-o ControlPath=none' ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3 ANSIBLE_TIMEOUT=60
+ansible all -i hosts -f 20 -m ping >out 2>&1 || { tail -30 out; exit 1; }; [ "$(grep -c '"ping": "pong"' out)" = 20 ]
+ansible h1,h2 -i hosts -f 20 -m copy -a "src=$D/big dest=$R/copy-{{ n }}" >out 2>&1 || { tail -30 out; exit 1; }
+ssh $T cat $R/copy-2 | cmp - big`,
+	},
+	{
+		name: "paramiko", does: "exec, exit status, SFTP, with key and certificate files", state: works,
+		script: `
+cat >try.py <<'EOF'
+import os, paramiko
+key = paramiko.Ed25519Key.from_private_key_file(os.environ["KEY"])
+if os.environ["CERT"]:
+    key.load_certificate(os.environ["CERT"])
+c = paramiko.SSHClient()
+c.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+c.connect(os.environ["ADDR"], int(os.environ["PORT"]), "deploy", pkey=key, look_for_keys=False, allow_agent=False)
+i, o, e = c.exec_command("cat; echo err >&2; exit 5")
+i.write(b"text"); i.channel.shutdown_write()
+assert o.read() == b"text" and e.read() == b"err\n" and o.channel.recv_exit_status() == 5
+s, r = c.open_sftp(), os.environ["R"]
+s.put("big", r + "/big")
+s.get(r + "/big", "back")
+assert s.stat(r + "/big").st_size == 5242880 and s.listdir(r) == ["big"] and s.normalize(".") == "/home/deploy"
+c.close()
+EOF
+python3 -W ignore try.py; cmp big back`,
+	},
+	{
+		name: "PuTTY plink, psftp", does: "exec, exit status, put, get, with key and certificate files", state: works,
+		script: `
+cp "$KEY" key; chmod 600 key
+if [ -n "$CERT" ]; then puttygen key --certificate "$CERT" -o key.ppk -O private; else puttygen key -o key.ppk -O private; fi
+print=$(ssh-keyscan -t ed25519 -p $PORT $ADDR 2>/dev/null | ssh-keygen -lf - | cut -d' ' -f2)
+p="-batch -P $PORT -i key.ppk -hostkey $print"
+rc=0; plink $p deploy@$ADDR 'cat; exit 6' <big >back || rc=$?; [ $rc = 6 ]; cmp big back
+printf 'cd %s\nput big\nget big again\nmv big moved\n' $R >batch
+psftp $p -b batch deploy@$ADDR >out 2>&1 || { cat out; exit 1; }; cmp big again
+ssh $T cat $R/moved | cmp - big`,
+	},
+	{
+		name: "Dropbear dbclient", does: "exec and exit status", state: interactive,
+		script: `
+dropbearconvert openssh dropbear "$KEY" key 2>/dev/null
+rc=0; dbclient -y -y -i key -p $PORT deploy@$ADDR 'cat; exit 6' <big >back 2>err || rc=$?; cat err; [ $rc = 6 ]; cmp big back`,
+	},
+	{
+		name: "lftp", does: "mirror up and down, over its ssh", state: works,
+		script: `
+mkdir -p tree/sub; cp big tree/sub/; echo x >tree/x
+lftp -c "set net:max-retries 1; set cmd:fail-exit yes; open sftp://deploy:@$HOST; mirror -R tree $R/tree; mirror $R/tree again; get $R/tree/x -o back"
+diff -r tree again; cmp tree/x back`,
+	},
+	{
+		name: "mosh", does: "its bootstrap over ssh (its UDP session does not cross the tunnel)", state: works,
+		script: `
+ssh -tt $T env LANG=C.UTF-8 mosh-server new -i 127.0.0.1 -c 256 >out 2>/dev/null </dev/null
+grep -qE '^MOSH CONNECT [0-9]+ [A-Za-z0-9+/]{22}' out || { cat out; exit 1; }
+pid=$(grep -oE 'pid = [0-9]+' out | cut -d' ' -f3); ssh $T "kill -0 $pid && kill $pid"`,
+	},
+	{
+		name: "VS Code Remote", does: "its way: `ssh -T -D` and a shell on a pipe", state: works,
+		script: `
+ssh $T "printf through >$R/page"
+mkfifo in; ssh -T -D 18090 $T bash <in >out 2>err & ssh=$!
+exec 3>in; trap 'exec 3>&-; kill $ssh 2>/dev/null' EXIT
+echo 'uname -s; cd '$R'; python3 -m http.server --bind 127.0.0.1 18091 >/dev/null 2>&1 & server=$!; echo ready' >&3
+got=; for i in $(seq 100); do grep -q ready out && got=$(curl -sf --socks5-hostname 127.0.0.1:18090 http://127.0.0.1:18091/page) && break; sleep 0.1; done
+[ "$got" = through ]; [ "$(head -1 out)" = Linux ]
+echo 'kill $server; exit 4' >&3; exec 3>&-; rc=0; wait $ssh || rc=$?; [ $rc = 4 ]`,
+	},
+}

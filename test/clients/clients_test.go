@@ -1,0 +1,159 @@
+//go:build linux
+
+package clients
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the table of clients into README")
+
+func needsRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network and mount namespaces")
+	}
+}
+
+// TestClients is the matrix: every case on a stock sshd first, then on Lanyard.
+func TestClients(t *testing.T) {
+	needsRoot(t)
+	w := openWorld(t)
+	var matrix strings.Builder
+	row := func(name, does, sshd, lanyard string) {
+		fmt.Fprintf(&matrix, "%-28s %-70s %-10s %s\n", name, does, sshd, lanyard)
+	}
+	row("CLIENT", "DOES", "SSHD", "LANYARD")
+	for i, c := range clients {
+		t.Run(c.name+": "+c.does, func(t *testing.T) {
+			said := [2]string{"not tried", "not tried"}
+			defer func() { row(c.name, c.does, said[0], said[1]) }()
+			if err := missing(c.needs); err != nil {
+				said[1] = fmt.Sprintf("not tried: this machine has no %s (%v)", c.needs, err)
+				t.Log(said[1])
+				return
+			}
+			for k, s := range w.servers {
+				begin := time.Now()
+				out, err := w.try(t, s, fmt.Sprintf("c%d-%d", i, k), c.script)
+				switch lanyard := k == 1; {
+				case lanyard && c.state == interactive && err == nil:
+					t.Errorf("it works now: say so in the table of cases")
+				case lanyard && c.state == interactive:
+					said[k] = string(c.state)
+					if !refusedKey.MatchString(out) {
+						t.Errorf("on %s it failed for another reason than its key: %v\n%s", s.name, err, out)
+					}
+				case err != nil:
+					said[k] = "FAILS"
+					t.Fatalf("on %s: %v\n%s", s.name, err, out)
+				default:
+					said[k] = fmt.Sprintf("%.1f s", time.Since(begin).Seconds())
+				}
+			}
+		})
+	}
+	fmt.Print(matrix.String())
+}
+
+func (w *world) try(t *testing.T, s server, dir, script string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	return w.run(ctx, s, dir, script)
+}
+
+// missing says why a device that a case needs cannot be used here.
+func missing(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	return f.Close()
+}
+
+// refusedKey is what clients say whose key nobody takes.
+var refusedKey = regexp.MustCompile(`(?i)no auth methods|permission denied|no supported authentication`)
+
+const (
+	tableBegin = "<!-- clients: made by go test ./test/clients -run TestReadme -update -->\n"
+	tableEnd   = "<!-- /clients -->\n"
+)
+
+// table is what README says of the clients.
+func table() string {
+	var b strings.Builder
+	b.WriteString("| client | tried | works |\n|---|---|---|\n")
+	for _, c := range clients {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", c.name, c.does, c.state)
+	}
+	return b.String()
+}
+
+func TestReadmeTellsOfEveryClient(t *testing.T) {
+	name := filepath.Join("..", "..", "README.md")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok1 := strings.Cut(string(data), tableBegin)
+	old, after, ok2 := strings.Cut(rest, tableEnd)
+	if !ok1 || !ok2 {
+		t.Fatalf("README has no %q ... %q", tableBegin, tableEnd)
+	}
+	if old == table() {
+		return
+	}
+	if *update {
+		if err := os.WriteFile(name, []byte(before+tableBegin+table()+tableEnd+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Errorf("README's table of clients is not that of the cases; run go test ./test/clients -run TestReadme -update\n%s", table())
+}
+
+// auditWarnings are those that ssh-audit 2.5.0 gives because it is older than the algorithms.
+var auditWarnings = map[string]bool{"mlkem768x25519-sha256": true, "kex-strict-s-v00@openssh.com": true}
+
+var color = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+
+// ssh-audit finds nothing to complain of.
+func TestSSHAuditFindsNothing(t *testing.T) {
+	needsRoot(t)
+	w := openWorld(t)
+	out, err := w.try(t, w.servers[1], "", `ssh-audit -p "$PORT" "$ADDR" || true`)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	seen := 0
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(color.ReplaceAllString(line, ""))
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		switch f[0] {
+		case "(kex)", "(key)", "(enc)", "(mac)":
+			seen++
+		}
+		unknown := strings.Contains(line, "[warn] unknown algorithm") && auditWarnings[f[1]]
+		if strings.Contains(line, "[fail]") || strings.Contains(line, "[warn]") && !unknown {
+			t.Error(line)
+		}
+	}
+	if seen < 10 {
+		t.Errorf("ssh-audit looked at %d algorithms only:\n%s", seen, out)
+	}
+}
