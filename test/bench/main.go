@@ -9,7 +9,7 @@
 // through the same WireGuard, filter and interface; both pay for the connection tracking that the rule needs.
 //
 // Runs are interleaved A B, B A, A B, ...; a ratio is that of the medians, Lanyard to sshd: below 1 is better for time, CPU and
-// memory, above 1 for throughput (names with sftp_ and exec_).
+// memory, above 1 for speed (sftp_, exec_, forward_, rsync_, git_ and handshakes_per_cpu).
 //
 //	BENCH_PAIRS=30       pairs of each timed run
 //	BENCH_JSON=FILE      {name: ratio}
@@ -37,6 +37,13 @@ func main() {
 	lab.Main()
 	bin := flag.String("bin", ".build/bin", "folder of the built programs")
 	flag.Parse()
+	if flag.Arg(0) == "ends" {
+		if err := serveEnds(); err != nil {
+			fmt.Fprintln(os.Stderr, "ends:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if flag.Arg(0) == "worker" {
 		if err := work(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "worker:", err)
@@ -59,8 +66,10 @@ type goal struct {
 }
 
 var goals = map[string]goal{
-	"ssh_true": {0.35, false}, "ssh_true_prepare": {0.45, false}, "cpu_handshake": {0.12, false},
-	"sftp_get": {1.1, true}, "sftp_put": {1.0, true}, "exec_down": {1.0, true}, "exec_up": {0.6, true},
+	"ssh_true": {0.25, false}, "ssh_true_prepare": {0.45, false}, "cpu_handshake": {0.12, false}, "handshakes_per_cpu": {10, true},
+	"sftp_get": {1.1, true}, "sftp_put": {1.0, true}, "exec_down": {1.0, true}, "exec_up": {0.85, true},
+	"forward_down": {1.2, true}, "forward_up": {0.6, true},
+	"sftp_get_50ms": {1.0, true}, "rsync_10k_files": {1.0, true}, "git_clone": {1.0, true},
 	"mem_idle": {0.1, false}, "mem_pty": {0.2, false}, "prepare_cpu": {5, false},
 }
 
@@ -119,7 +128,7 @@ func run(ctx context.Context, bin string) (err error) {
 		err = errors.Join(err, b.close())
 	}()
 	fmt.Printf("Lanyard to OpenSSH's sshd (%s), %d pairs, %s, %s, same tunnel; ratios of medians\n\n", b.version, pairs, kex, cipher)
-	for _, measure := range []func(context.Context, *results, int) error{b.connecting, b.handshakes, b.bulk, b.memory, b.prepare} {
+	for _, measure := range []func(context.Context, *results, int) error{b.connecting, b.handshakes, b.bulk, b.programs, b.distance, b.memory, b.prepare} {
 		if err := measure(ctx, r, pairs); err != nil {
 			return err
 		}

@@ -47,7 +47,7 @@ func (b *bench) abba(ctx context.Context, pairs int, one, other *server, run fun
 	return median(times[0]), median(times[1]), nil
 }
 
-// ssh is the argv of the machine's ssh to s without the drop-in.
+// ssh is the argv of the machine's ssh to s without the drop-in. Options may stand among args.
 func (b *bench) ssh(s *server, args ...string) []string {
 	return append([]string{"ssh", "-F", b.config, s.name}, args...)
 }
@@ -94,11 +94,11 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 // which cpu_handshake leaves out on both sides and cpu_handshake_with_tunnel counts on both.
 func (b *bench) handshakes(ctx context.Context, r *results, pairs int) error {
 	for _, rival := range []*server{b.nopam, b.stock} {
-		name := "cpu_handshake"
+		name, each1 := "cpu_handshake", "handshakes_per_cpu"
 		if rival == b.stock {
-			name += "_stock"
+			name, each1 = name+"_stock", each1+"_stock"
 		}
-		if !r.wants(name) {
+		if !r.wants(name) && !r.wants(each1) {
 			continue
 		}
 		const batch = 20
@@ -129,6 +129,7 @@ func (b *bench) handshakes(ctx context.Context, r *results, pairs int) error {
 		}
 		each := func(d time.Duration) float64 { return ms(d) / float64(n) }
 		r.add(name, float64(lanyard-tunnel)/float64(sshd), "%.2f ms : %.2f ms", each(lanyard-tunnel), each(sshd))
+		r.add(each1, float64(sshd)/float64(lanyard-tunnel), "%.0f : %.0f a second of one processor", 1000/each(lanyard-tunnel), 1000/each(sshd))
 		r.add(strings.Replace(name, "handshake", "handshake_with_tunnel", 1), float64(lanyard)/float64(tunnel+sshd),
 			"%.2f ms : %.2f ms, of both %.2f ms for the tunnel", each(lanyard), each(tunnel+sshd), each(tunnel))
 	}
@@ -144,10 +145,12 @@ func (b *bench) dial(s *server, times int, pty, keep bool) error {
 	return err
 }
 
-// bulk is throughput, each way, by sftp and by exec. The time includes the connection, as a user's does.
-func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
-	const size = 64 << 20
-	sized := fmt.Sprint(size)
+// bulkSize is what each throughput is measured with.
+const bulkSize = 64 << 20
+
+// files makes what is transferred.
+func (b *bench) files(ctx context.Context) error {
+	sized := fmt.Sprint(bulkSize)
 	if err := b.web.Run(ctx, "deploy", "bash", "-c", "head -c "+sized+" /dev/zero >/tmp/down"); err != nil {
 		return err
 	}
@@ -159,18 +162,35 @@ func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
 			return err
 		}
 	}
+	return nil
+}
+
+func (b *bench) get(s *server) order {
+	return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-get", s.name}}
+}
+
+func mibs(d time.Duration) float64 { return bulkSize / (1 << 20) / d.Seconds() }
+
+// bulk is throughput, each way, by sftp, by exec and through a forward. The time includes the connection, as a user's
+// does.
+func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
+	const size = bulkSize
+	sized := fmt.Sprint(size)
+	if err := b.files(ctx); err != nil {
+		return err
+	}
 	for _, m := range []struct {
 		name string
 		make func(*server) order
 	}{
-		{"sftp_get", func(s *server) order {
-			return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-get", s.name}}
-		}},
+		{"sftp_get", b.get},
 		{"sftp_put", func(s *server) order {
 			return order{Argv: []string{"sftp", "-q", "-F", b.config, "-b", "/tmp/batch-put", s.name}}
 		}},
 		{"exec_down", func(s *server) order { return order{Argv: b.ssh(s, "head -c "+sized+" /dev/zero")} }},
 		{"exec_up", func(s *server) order { return order{Argv: b.ssh(s, "cat >/dev/null"), Input: size} }},
+		{"forward_down", func(s *server) order { return order{Argv: b.ssh(s, "-W", sourceAddr)} }},
+		{"forward_up", func(s *server) order { return order{Argv: b.ssh(s, "-W", sinkAddr), Input: size} }},
 	} {
 		if !r.wants(m.name) {
 			continue
@@ -179,8 +199,7 @@ func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
 		if err != nil {
 			return err
 		}
-		rate := func(d time.Duration) float64 { return size / (1 << 20) / d.Seconds() }
-		r.add(m.name, float64(y)/float64(x), "%.0f MiB/s : %.0f MiB/s", rate(x), rate(y))
+		r.add(m.name, float64(y)/float64(x), "%.0f MiB/s : %.0f MiB/s", mibs(x), mibs(y))
 	}
 	return nil
 }

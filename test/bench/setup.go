@@ -114,6 +114,9 @@ func open(ctx context.Context, bin string) (_ *bench, err error) {
 	if err := b.startSSHDs(ctx); err != nil {
 		return nil, err
 	}
+	if err := b.startEnds(ctx); err != nil {
+		return nil, err
+	}
 	if b.worker, err = b.startWorker(); err != nil {
 		return nil, err
 	}
