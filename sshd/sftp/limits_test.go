@@ -250,8 +250,11 @@ func TestReadingAndWritingMayDiffer(t *testing.T) {
 func TestSeveralFoldersAreOneFromAnother(t *testing.T) {
 	f := newFence(t)
 	c := serveHome(t, f.dir, Grant{f.in, true}, Grant{f.out, true})
-	if s := c.do(fxpRename, f.out+"/secret", f.in+"/secret"); s != statusFailure {
+	if s := c.do(fxpRename, f.out+"/secret", f.in+"/other"); s != statusFailure {
 		t.Errorf("from folder to folder: %d", s) // clients copy then
+	}
+	if s := c.extend("hardlink@openssh.com", f.out+"/secret", f.in+"/other"); s != statusFailure {
+		t.Errorf("a link from folder to folder: %d", s)
 	}
 	if got, s := c.get(f.secret); got != secretText || s != 0 {
 		t.Errorf("the second folder: %q, %d", got, s)

@@ -21,6 +21,8 @@ type client struct {
 	script string
 }
 
+const fuse = "/dev/fuse"
+
 var clients = []client{
 	{
 		name: "OpenSSH ssh", does: "exit status, bytes both ways, a terminal, `-N` with `-L`", state: works,
@@ -31,7 +33,7 @@ ssh $T cat <big >back; cmp big back
 ssh -tt $T 'test -t 0 && test -t 1 && echo terminal' </dev/null 2>/dev/null | grep -q terminal
 ssh $T "printf through >$R/page; cd $R; exec python3 -m http.server --bind 127.0.0.1 18080" >/dev/null 2>&1 & web=$!
 ssh -N -L 18081:127.0.0.1:18080 $T & tunnel=$!
-trap 'kill $web $tunnel' EXIT
+trap 'kill $web $tunnel 2>/dev/null || true' EXIT
 got=; for i in $(seq 100); do got=$(curl -sf http://127.0.0.1:18081/page) && break; sleep 0.1; done
 [ "$got" = through ]
 ssh $T 'pkill -f "bind 127.0.0.1 18080"'`,
@@ -106,7 +108,7 @@ git clone -q $T:$R/repo.git two; cmp big two/big
 (cd two; echo x >x; git add x; git commit -qm two; git push -q origin HEAD:main); cd one; git fetch -q; [ "$(git log -1 --format=%s origin/main)" = two ]`,
 	},
 	{
-		name: "sshfs", does: "read, write, rename, list in a mounted folder", state: works, needs: "/dev/fuse",
+		name: "sshfs", does: "read, write, rename, list in a mounted folder", state: works, needs: fuse,
 		script: `
 mkdir mnt; sshfs $T:$R mnt; trap 'fusermount3 -u "$D/mnt"' EXIT
 cp big mnt/big; cmp big mnt/big; mkdir mnt/d; mv mnt/big mnt/d/moved; echo line >>mnt/d/moved
@@ -181,7 +183,7 @@ pid=$(grep -oE 'pid = [0-9]+' out | cut -d' ' -f3); ssh $T "kill -0 $pid && kill
 		script: `
 ssh $T "printf through >$R/page"
 mkfifo in; ssh -T -D 18090 $T bash <in >out 2>err & ssh=$!
-exec 3>in; trap 'exec 3>&-; kill $ssh 2>/dev/null' EXIT
+exec 3>in; trap 'exec 3>&-; kill $ssh 2>/dev/null || true' EXIT
 echo 'uname -s; cd '$R'; python3 -m http.server --bind 127.0.0.1 18091 >/dev/null 2>&1 & server=$!; echo ready' >&3
 got=; for i in $(seq 100); do grep -q ready out && got=$(curl -sf --socks5-hostname 127.0.0.1:18090 http://127.0.0.1:18091/page) && break; sleep 0.1; done
 [ "$got" = through ]; [ "$(head -1 out)" = Linux ]
