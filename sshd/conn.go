@@ -63,9 +63,12 @@ type conn struct {
 
 // handshake runs until the connection is authenticated or refused.
 func (c *conn) handshake() {
-	_ = c.nc.SetDeadline(time.Now().Add(c.s.cfg.Limits.LoginGrace))
+	grace := time.Now().Add(c.s.cfg.Limits.LoginGrace)
+	_ = c.nc.SetDeadline(grace)
 	var user string
 	cfg := c.config()
+	cfg.MACs = macsFor(c.nc.Peek(min(identifyTime, c.s.cfg.Limits.LoginGrace)), cfg.MACs)
+	_ = c.nc.SetReadDeadline(grace)
 	cfg.AuthLogCallback = func(m ssh.ConnMetadata, _ string, _ error) { user = m.User() }
 	sc, chans, reqs, err := ssh.NewServerConn(c.nc, cfg)
 	c.s.authenticated(c)

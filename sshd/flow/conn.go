@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Conn wraps the connection under an SSH transport. x/crypto/ssh reads through a buffer of 4 kB; Conn reads from
@@ -25,6 +26,8 @@ type Conn struct {
 	buf  *[big]byte
 	r, w int
 	acks int // reads that still acknowledge at once
+	// peeked was read before the first Read.
+	peeked []byte
 }
 
 // quickAcks is how many reads acknowledge at once. The client's NEWKEYS and SERVICE_REQUEST, two small writes
@@ -51,6 +54,11 @@ func (c *Conn) Reads() uint64 { return c.reads.Load() }
 func (c *Conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.peeked) > 0 {
+		n := copy(p, c.peeked)
+		c.peeked = c.peeked[n:]
+		return n, nil
+	}
 	if c.r == c.w {
 		c.reads.Add(1)
 		if c.rc == nil {
@@ -75,6 +83,25 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.buf = nil
 	}
 	return n, nil
+}
+
+// maxPeek is the longest identification (RFC 4253 §4.2), in bytes.
+const maxPeek = 255
+
+// Peek returns the first bytes that come within that time, which Read returns again. It leaves a read deadline behind.
+func (c *Conn) Peek(within time.Duration) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.SetReadDeadline(time.Now().Add(within))
+	buf := make([]byte, maxPeek)
+	n, err := c.Conn.Read(buf)
+	if c.rc != nil {
+		quickAck(c.rc)
+	}
+	if n > 0 && err == nil {
+		c.peeked = buf[:n]
+	}
+	return c.peeked
 }
 
 // readError makes of a closed or timed-out connection's raw error what net.Conn returns.
