@@ -306,7 +306,7 @@ func (s *Session) keepsFiles() bool {
 		return true
 	}
 	granted := s.login.Files()
-	return !slices.ContainsFunc(s.files, func(g sftp.Grant) bool { return !slices.Contains(granted, g) })
+	return !slices.ContainsFunc(s.files, func(g sftp.Grant) bool { return !sftp.Covers(granted, g) })
 }
 
 // Review ends the channel and its processes if it uses what is not granted any more. It returns at once.

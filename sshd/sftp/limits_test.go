@@ -294,6 +294,26 @@ func TestGrantsOfTheHome(t *testing.T) {
 	}
 }
 
+func TestGrantsCoverOneAnother(t *testing.T) {
+	for _, c := range []struct {
+		by, g Grant
+		want  bool
+	}{
+		{Grant{"/", true}, Grant{"/", false}, true},
+		{Grant{"/", false}, Grant{"/", true}, false},
+		{Grant{"/", true}, Grant{"~/in", true}, true},
+		{Grant{"/srv", true}, Grant{"/srv/www", true}, true},
+		{Grant{"/srv/www", true}, Grant{"/srv", true}, false},
+		{Grant{"/srv", true}, Grant{"/srvx", true}, false},
+		{Grant{"~", true}, Grant{"~/in", false}, true},
+		{Grant{"~", true}, Grant{"/home/ann", true}, false}, // whose home it is nobody knows here
+	} {
+		if got := Covers([]Grant{{"/other", true}, c.by}, c.g); got != c.want {
+			t.Errorf("%v covers %v: %v", c.by, c.g, got)
+		}
+	}
+}
+
 func TestFolderMadeLaterIsServed(t *testing.T) {
 	dir := home(t)
 	later := filepath.Join(dir, "later")

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +30,14 @@ type Grant struct {
 
 // Everything is the path of a grant without limits.
 const Everything = "/"
+
+// Covers reports whether all that g grants is in these, too.
+func Covers(grants []Grant, g Grant) bool {
+	return slices.ContainsFunc(grants, func(x Grant) bool {
+		_, in := below(path.Clean(x.Path), path.Clean(g.Path))
+		return (in || x.Path == Everything) && (x.Write || !g.Write)
+	})
+}
 
 const (
 	readFlag  = "--read="
