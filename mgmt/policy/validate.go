@@ -138,7 +138,8 @@ func isFolder(p string) bool {
 	if len(p) > 1024 || p != strings.TrimSpace(p) || strings.ContainsFunc(p, unicode.IsControl) {
 		return false
 	}
-	rest, slashed := p, strings.ReplaceAll(p, `\`, "/")
+	slashed := strings.ReplaceAll(p, `\`, "/")
+	var rest string
 	switch {
 	case p == "~":
 		return true

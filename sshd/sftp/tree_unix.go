@@ -29,8 +29,10 @@ func attrsOf(fi os.FileInfo) attrs {
 		return attrs{}
 	}
 	return attrs{
-		has: allAttrs, size: uint64(st.Size), uid: st.Uid, gid: st.Gid, mode: uint32(st.Mode),
-		atime: accessTime(st), mtime: uint32(fi.ModTime().Unix()), links: uint64(st.Nlink), //nolint:unconvert // its width differs between systems
+		has: allAttrs, size: uint64(st.Size), uid: st.Uid, gid: st.Gid,
+		mode:  uint32(st.Mode), //nolint:unconvert // its width differs between systems
+		atime: accessTime(st), mtime: uint32(fi.ModTime().Unix()),
+		links: uint64(st.Nlink), //nolint:unconvert // its width differs between systems
 	}
 }
 
@@ -41,8 +43,10 @@ func entry(dir *os.File, name string) (attrs, error) {
 		return attrs{}, err
 	}
 	return attrs{
-		has: allAttrs, size: uint64(st.Size), uid: st.Uid, gid: st.Gid, mode: uint32(st.Mode),
-		atime: uint32(st.Atim.Sec), mtime: uint32(st.Mtim.Sec), links: uint64(st.Nlink), //nolint:unconvert // its width differs between systems
+		has: allAttrs, size: uint64(st.Size), uid: st.Uid, gid: st.Gid,
+		mode:  uint32(st.Mode), //nolint:unconvert // its width differs between systems
+		atime: uint32(st.Atim.Sec), mtime: uint32(st.Mtim.Sec),
+		links: uint64(st.Nlink), //nolint:unconvert // its width differs between systems
 	}, nil
 }
 

@@ -38,11 +38,8 @@ func main() {
 	bin := flag.String("bin", ".build/bin", "folder of the built programs")
 	flag.Parse()
 	if flag.Arg(0) == "ends" {
-		if err := serveEnds(); err != nil {
-			fmt.Fprintln(os.Stderr, "ends:", err)
-			os.Exit(1)
-		}
-		return
+		fmt.Fprintln(os.Stderr, "ends:", serveEnds())
+		os.Exit(1)
 	}
 	if flag.Arg(0) == "worker" {
 		if err := work(os.Stdin, os.Stdout); err != nil {

@@ -18,7 +18,7 @@ const (
 	sinkAddr   = "127.0.0.1:9002"
 )
 
-// serveEnds is both ends of the forwards; it runs on the server until it is killed.
+// serveEnds is both ends of the forwards. It runs on the server until it is killed, or cannot listen.
 func serveEnds() error {
 	source, err := net.Listen("tcp", sourceAddr)
 	if err != nil {
