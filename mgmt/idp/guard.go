@@ -111,6 +111,7 @@ func (p *Provider) confirm(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	p.setCookie(w, id, cookie)
+	p.Log.Info("a browser opened a sign-in", "machine", f.Start.MachineName, "account", f.Start.Account)
 	p.render(w, http.StatusOK, "confirm.html", page)
 }
 

@@ -3,6 +3,7 @@ package keystore
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -19,6 +20,8 @@ func TestMain(m *testing.M) {
 		os.Exit(fileKeychain(os.Args[1:]))
 	case "locked":
 		select {}
+	case "store":
+		os.Exit(storeMain(os.Args[1:]))
 	case "real":
 		os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout))
 	}
@@ -156,5 +159,132 @@ printf deadbeef | "$0" set acct && "$0" get acct && "$0" delete acct && ! "$0" g
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "deadbeef") {
 		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// desktopKeyring is a session of its own with a real gnome-keyring. sh runs a script in it: "$0" is this program, as the
+// helper or, with a word, as the store (see storeMain). The keyring's files stay from one session to the next.
+type desktopKeyring struct {
+	t    *testing.T
+	home string
+}
+
+func newKeyring(t *testing.T) *desktopKeyring {
+	for _, p := range []string{"gnome-keyring-daemon", "dbus-run-session"} {
+		if _, err := exec.LookPath(p); err != nil {
+			if os.Geteuid() == 0 {
+				t.Fatal(err)
+			}
+			t.Skip("needs root: ", err)
+		}
+	}
+	return &desktopKeyring{t, t.TempDir()}
+}
+
+func (k *desktopKeyring) sh(script string) string {
+	k.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	cmd := exec.Command("dbus-run-session", "--", "sh", "-c", script, self)
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + k.home, "XDG_RUNTIME_DIR=" + k.t.TempDir(), "KEYSTORE_TEST_HELPER=store",
+		"KEYSTORE_TEST_DIR=" + filepath.Join(k.home, "store"), "XDG_DATA_HOME=" + filepath.Join(k.home, "data"),
+	}
+	out, _ := cmd.CombinedOutput() // the scripts end with what they found out
+	return string(out)
+}
+
+const unlocked = "printf pw | gnome-keyring-daemon --unlock --components=secrets --daemonize >/dev/null 2>&1\n"
+
+// storeMain is a program with a store, whose helper is itself: "set SECRET", "get", "delete".
+func storeMain(args []string) int {
+	if len(args) > 0 && args[0] == "helper" {
+		return Main(args[1:], os.Stdin, os.Stdout)
+	}
+	self, _ := os.Executable()
+	s := Open(os.Getenv("KEYSTORE_TEST_DIR"), []string{self, "helper"}, func(w string) { fmt.Println("warned:", w) })
+	var err error
+	switch args[0] {
+	case "set":
+		err = s.Set("refresh", []byte(args[1]))
+	case "get":
+		var got []byte
+		if got, err = s.Get("refresh"); err == nil {
+			fmt.Printf("got %s\n", got)
+		}
+	case "delete":
+		err = s.Delete("refresh")
+	}
+	switch {
+	case errors.Is(err, ErrLocked):
+		fmt.Println("LOCKED:", err)
+	case errors.Is(err, ErrNone):
+		fmt.Println("NONE:", err)
+	case err != nil:
+		fmt.Println("error:", err)
+	}
+	return 0
+}
+
+func TestRealKeyringHoldsTheKeyUntilLogout(t *testing.T) {
+	k := newKeyring(t)
+	out := k.sh(unlocked + `"$0" set r-token; "$0" get; "$0" delete; "$0" get; ls -A "$KEYSTORE_TEST_DIR" | sed 's/^/left: /'`)
+	if !strings.Contains(out, "got r-token") || !strings.Contains(out, "NONE") || strings.Contains(out, "warned") || strings.Contains(out, "left: ") {
+		t.Error(out)
+	}
+	if out := k.sh(unlocked + `"$0" helper get "$(cat /dev/null)x"; echo "exit $?"`); !strings.Contains(out, "exit 3") {
+		t.Errorf("a key that was never there: %s", out)
+	}
+}
+
+// A session whose keyring nobody has unlocked: what is sealed stays sealed, nothing hangs, and what is there is kept.
+func TestRealKeyringThatIsLocked(t *testing.T) {
+	k := newKeyring(t)
+	if out := k.sh(unlocked + `"$0" set r-token; "$0" get`); !strings.Contains(out, "got r-token") {
+		t.Fatal(out)
+	}
+	begin := time.Now()
+	out := k.sh("gnome-keyring-daemon --start --components=secrets >/dev/null 2>&1\n" + `"$0" get`)
+	if !strings.Contains(out, "LOCKED: the keychain that holds the key cannot be opened here") || strings.Contains(out, "got") {
+		t.Error(out)
+	}
+	if d := time.Since(begin); d > 3*helperLimit {
+		t.Errorf("took %s", d)
+	}
+	if out := k.sh(unlocked + `"$0" get`); !strings.Contains(out, "got r-token") {
+		t.Errorf("unlocked again: %s", out)
+	}
+}
+
+// The keyring's own files are gone: a new login works, and lies in the new keyring.
+func TestRealKeyringThatIsGone(t *testing.T) {
+	k := newKeyring(t)
+	k.sh(unlocked + `"$0" set r-token`)
+	if err := os.RemoveAll(filepath.Join(k.home, "data")); err != nil {
+		t.Fatal(err)
+	}
+	out := k.sh(unlocked + `"$0" get; "$0" set new-token; "$0" get`)
+	if strings.Contains(out, "got r-token") || !strings.Contains(out, "got new-token") || strings.Contains(out, "warned") {
+		t.Error(out)
+	}
+}
+
+func TestDamagedFileCountsAsNothing(t *testing.T) {
+	k := newKeyring(t)
+	k.sh(unlocked + `"$0" set r-token`)
+	name := filepath.Join(k.home, "store", "secret-refresh")
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range [][]byte{nil, []byte("{}"), whole[:len(whole)/2], bytes.Replace(whole, []byte(`"box":"`), []byte(`"box":"AAAA`), 1)} {
+		if err := os.WriteFile(name, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out := k.sh(unlocked + `"$0" get; "$0" set again; "$0" get`); !strings.Contains(out, "NONE") || !strings.Contains(out, "got again") {
+			t.Errorf("%q: %s", raw, out)
+		}
 	}
 }

@@ -195,20 +195,32 @@ type Person struct {
 func (p *Peer) Login(ctx context.Context, account string, who Person) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	secret := filepath.Join(p.Home(account), ".browser-login")
-	if err := p.Write(secret, account, 0o600, []byte(who.Email+"\n"+who.Password+"\n")); err != nil {
+	env, done, err := p.Browser(account, who)
+	if err != nil {
 		return "", err
 	}
-	defer os.Remove(p.Path(secret))
+	defer done()
 	c := p.Command(ctx, account, p.lab.Program("lanyard"), "login")
-	c.Env = append(c.Env, "BROWSER="+p.lab.Program("browser"), "DEMO_LOGIN_FILE="+secret, "DEMO_CA="+p.mgmt.CA(),
-		"DEMO_LOG="+filepath.Join(p.Home(account), ".browser.log"), "DISPLAY=:0")
+	c.Env = append(c.Env, env...)
 	out, err := c.CombinedOutput()
 	if err != nil {
 		log, _ := os.ReadFile(p.Path(filepath.Join(p.Home(account), ".browser.log")))
 		return string(out), fmt.Errorf("lanyard login as %s on %s: %w\n%s%s", who.Email, p.Name, err, out, log)
 	}
 	return string(out), nil
+}
+
+// Browser is the environment in which a program of account's finds a desktop whose browser signs who in. done takes
+// the password away again.
+func (p *Peer) Browser(account string, who Person) (env []string, done func(), err error) {
+	secret := filepath.Join(p.Home(account), ".browser-login")
+	if err := p.Write(secret, account, 0o600, []byte(who.Email+"\n"+who.Password+"\n")); err != nil {
+		return nil, nil, err
+	}
+	return []string{
+		"BROWSER=" + p.lab.Program("browser"), "DEMO_LOGIN_FILE=" + secret, "DEMO_CA=" + p.mgmt.CA(),
+		"DEMO_LOG=" + filepath.Join(p.Home(account), ".browser.log"), "DISPLAY=:0",
+	}, func() { os.Remove(p.Path(secret)) }, nil
 }
 
 // SSH prepares a program of OpenSSH ("ssh", "scp", "sftp") as an account. As root the drop-in does the rest;

@@ -1,0 +1,253 @@
+//go:build linux
+
+// Package desktop tests the tray as a person meets it: on a real panel with a real mouse, a real browser, a real
+// keyring. Pictures of every step are kept in .build/desktop.
+package desktop
+
+import (
+	"fmt"
+	"image"
+	"image/draw"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/test/lab"
+)
+
+func TestMain(m *testing.M) {
+	if who := os.Getenv(hand); who != "" {
+		if err := handMain(who); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	}
+	lab.Main()
+	os.Exit(m.Run())
+}
+
+var ann = lab.Person{Email: "ann@example.com", Password: "ann has a long password"}
+
+func TestADayWithTheTray(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network and mount namespaces")
+	}
+	ctx := within(t, 4*time.Minute)
+	self, err := os.Executable()
+	must(t, err)
+	l, err := lab.Open(ctx, lab.Options{
+		Bin: filepath.Join("..", "..", ".build", "bin"), Self: self, Machines: []string{"office", "laptop", "web-1"}, Accounts: []string{"ann", "deploy"},
+	})
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(l.Logs(40))
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	mgmt, err := l.StartMgmt(ctx, "office")
+	must(t, err)
+	must(t, mgmt.AddUser(ctx, ann.Email, "Ann", ann.Password))
+	must(t, mgmt.AddPolicy(ctx, "web", "user:"+ann.Email, "tag:web", "deploy"))
+	web, err := mgmt.Enrol(ctx, "web-1", lab.Joining{Tags: []string{"tag:web"}, SSH: true})
+	must(t, err)
+	laptop, err := mgmt.Enrol(ctx, "laptop", lab.Joining{Tags: []string{"tag:laptop"}})
+	must(t, err)
+	must(t, web.Serves(ctx))
+	must(t, laptop.Knows(ctx, "web-1"))
+	name, err := laptop.SSHName(ctx, "web-1")
+	must(t, err)
+
+	d := openDesktop(t, laptop, "ann", mgmt.CA())
+	tray := d.start("tray", l.Program("lanyard-tray"))
+	d.says("Connected as laptop, signed out", 10*time.Second)
+	ssh := func() (string, error) {
+		out, err := laptop.SSH(within(t, 30*time.Second), "ann", "setsid", "-w", "ssh", name, // without a terminal: nothing to log in at
+			"echo reached as $USER").CombinedOutput()
+		return string(out), err
+	}
+
+	t.Run("signed out, ssh says what to do", func(t *testing.T) {
+		out, err := ssh()
+		if err == nil || !strings.Contains(out, "run 'lanyard login'") {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+
+	// Log in, by clicks.
+	d.choose("dark", "signed-out-menu", "Log in")
+	d.says("Waiting for your sign-in in the browser", 10*time.Second)
+	code := ""
+	d.until(10*time.Second, "the code", func() error {
+		rows, err := d.menu()
+		if err != nil {
+			return err
+		}
+		for _, s := range titles(rows) {
+			if _, after, ok := strings.Cut(s, "(the page must show "); ok {
+				code = strings.TrimSuffix(after, ")")
+				return nil
+			}
+		}
+		return fmt.Errorf("no code in %q", titles(rows))
+	})
+	d.until(30*time.Second, "the browser's window", func() error {
+		_, err := d.output("xdotool", "search", "--onlyvisible", "--name", "Lanyard")
+		return err
+	})
+	time.Sleep(time.Second) // for the picture alone
+	d.shot("browser")
+	c := d.command(l.Program("self"))
+	c.Env = append(c.Env, hand+"="+ann.Email+"\n"+ann.Password)
+	out, err := c.CombinedOutput()
+	d.shot("browser-done")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	pages := string(out)
+	for _, want := range []string{code, "laptop", "You are signed in; you can close this tab."} {
+		if !strings.Contains(pages, want) {
+			t.Errorf("the pages did not say %q:\n%s", want, pages)
+		}
+	}
+	d.seesIcon("connected", 10*time.Second)
+	d.says("Signed in as ann@example.com, 23 h left", 10*time.Second)
+	d.shot("connected")
+
+	if tabs, err := os.ReadFile(laptop.Path(d.home("tabs"))); err != nil || strings.Count(string(tabs), "\n") != 1 {
+		t.Errorf("tabs opened: %q %v", tabs, err)
+	}
+	key, err := d.output("secret-tool", "search", "--all", "service", "Lanyard")
+	if err != nil || !strings.Contains(key, "secret = ") {
+		t.Errorf("the keyring has no key: %v %s", err, key)
+	}
+	sealed, err := filepath.Glob(laptop.Path(d.home(".local/state/lanyard/default/secret-*")))
+	if err != nil || len(sealed) != 1 {
+		t.Fatalf("sealed files: %v %v", sealed, err)
+	}
+	if raw, err := os.ReadFile(sealed[0]); err != nil || !strings.Contains(string(raw), `"key":"keychain"`) {
+		t.Errorf("the refresh token is not sealed by the keychain's key: %v %.100s", err, raw)
+	}
+	if out, err := ssh(); err != nil || !strings.Contains(out, "reached as deploy") {
+		t.Errorf("plain ssh: %v: %s", err, out)
+	}
+
+	_, err = d.output("xdotool", "search", "--onlyvisible", "--name", "Lanyard", "windowclose") // "you can close this tab"
+	must(t, err)
+
+	// A machine of the menu opens a terminal in which ssh runs.
+	save(t, d.choose("connected", "machines", "Machines", machineRow(t, d, name)), image.Rect(0, 0, 480, 330))
+	d.until(15*time.Second, "the terminal's session on web-1", func() error {
+		s, err := web.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if len(s.Sessions) != 1 || s.Sessions[0].User != ann.Email {
+			return fmt.Errorf("sessions: %+v", s.Sessions)
+		}
+		return nil
+	})
+	time.Sleep(time.Second) // for the picture alone
+	d.shot("terminal")
+
+	t.Run("the panel starts again", func(t *testing.T) {
+		d.panel.Kill()
+		d.until(10*time.Second, "the panel's end", func() error {
+			if d.owned("org.kde.StatusNotifierWatcher") == nil {
+				return fmt.Errorf("it is still there")
+			}
+			return nil
+		})
+		d.startPanel()
+		d.seesIcon("connected", 10*time.Second)
+		d.shot("panel-again")
+	})
+	t.Run("the service starts again", func(t *testing.T) {
+		laptop.Daemon.Kill()
+		d.says("The Lanyard service is not running", 2*time.Second)
+		d.seesIcon("error", 5*time.Second)
+		d.shot("no-service")
+		must(t, laptop.StartDaemon(ctx))
+		begin := time.Now()
+		d.says("Connected as laptop", 10*time.Second)
+		t.Logf("right %s after the service answered", time.Since(begin).Round(time.Millisecond))
+		d.seesIcon("connected", 5*time.Second)
+	})
+
+	// Log out, by clicks.
+	d.choose("connected", "", "Log out")
+	d.says("Connected as laptop, signed out", 15*time.Second)
+	d.seesIcon("dark", 5*time.Second)
+	d.shot("signed-out")
+	d.until(5*time.Second, "the terminal's session to end", func() error {
+		s, err := web.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if len(s.Sessions) != 0 {
+			return fmt.Errorf("sessions: %+v", s.Sessions)
+		}
+		return nil
+	})
+	time.Sleep(time.Second) // for the picture alone
+	d.shot("signed-out-terminal")
+	if out, err := ssh(); err == nil || !strings.Contains(out, "run 'lanyard login'") {
+		t.Errorf("after logging out: %v: %s", err, out)
+	}
+	if key, _ := d.output("secret-tool", "search", "--all", "service", "Lanyard"); strings.Contains(key, "secret = ") {
+		t.Errorf("a key stayed in the keyring: %s", key)
+	}
+	if left, _ := filepath.Glob(laptop.Path(d.home(".ssh/lanyard-*"))); len(left) != 0 {
+		t.Errorf("files stayed: %v", left)
+	}
+
+	d.choose("dark", "", "Quit")
+	select {
+	case <-tray.Done():
+		if tray.Err() != nil {
+			t.Errorf("the tray ended with %v", tray.Err())
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the tray still runs")
+	}
+}
+
+// machineRow is the row of a machine, which says whether it is online.
+func machineRow(t *testing.T, d *desktop, name string) string {
+	t.Helper()
+	rows, err := d.menu()
+	must(t, err)
+	for _, r := range rows {
+		if r.title != "Machines" {
+			continue
+		}
+		for _, m := range r.rows {
+			if strings.HasPrefix(m.title, name) {
+				return m.title
+			}
+		}
+	}
+	t.Fatalf("%s is not in the menu: %q", name, titles(rows))
+	return ""
+}
+
+// save keeps a part of the screen as the picture that README shows, where LANYARD_PICTURE names a file.
+func save(t *testing.T, img image.Image, part image.Rectangle) {
+	t.Helper()
+	name := os.Getenv("LANYARD_PICTURE")
+	if name == "" {
+		name = filepath.Join("..", "..", ".build", "desktop", "menu.png")
+	}
+	out := image.NewNRGBA(image.Rect(0, 0, part.Dx(), part.Dy()))
+	draw.Draw(out, out.Bounds(), img, part.Min, draw.Src)
+	f, err := os.Create(name)
+	must(t, err)
+	defer f.Close()
+	must(t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(f, out))
+}

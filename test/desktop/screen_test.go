@@ -1,0 +1,362 @@
+//go:build linux
+
+package desktop
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"lanyard/test/lab"
+)
+
+const (
+	screenW, screenH = 1024, 768
+	panelH           = 34 // of xfce4-panel at size 30, with its edge
+	display          = ":79"
+)
+
+// desktop is a person's session on a machine: an X server, a window manager, a panel with the notification area, a
+// keyring, notifications and, once somebody logs in, Chromium.
+type desktop struct {
+	t       *testing.T
+	peer    *lab.Peer
+	account string
+	run     string // XDG_RUNTIME_DIR
+	shots   string // folder of the screenshots, on this side
+	n       int
+	bus     *dbus.Conn
+	panel   *lab.Process
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within bounds a step.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (d *desktop) home(name string) string { return filepath.Join(d.peer.Home(d.account), name) }
+
+// command prepares a program in the session.
+func (d *desktop) command(argv ...string) *exec.Cmd {
+	c := d.peer.Command(context.Background(), d.account, argv...)
+	c.Env = append(c.Env,
+		"DISPLAY="+display, "XDG_RUNTIME_DIR="+d.run, "DBUS_SESSION_BUS_ADDRESS=unix:path="+d.run+"/bus", "GDK_BACKEND=x11", "NO_AT_BRIDGE=1",
+		"XDG_CONFIG_HOME="+d.home(".config"), "BROWSER="+d.home("browse"), "LIBGL_ALWAYS_SOFTWARE=1")
+	return c
+}
+
+func (d *desktop) output(argv ...string) (string, error) {
+	c := d.command(argv...)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// start starts a program of the session that goes on.
+func (d *desktop) start(name string, argv ...string) *lab.Process {
+	d.t.Helper()
+	p, err := d.peer.StartCommand(name, d.command(argv...))
+	must(d.t, err)
+	return p
+}
+
+// write puts a file into the person's home.
+func (d *desktop) write(name string, mode os.FileMode, text string) {
+	d.t.Helper()
+	must(d.t, d.peer.Write(d.home(name), d.account, mode, []byte(text)))
+}
+
+// openDesktop starts the session.
+func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
+	t.Helper()
+	d := &desktop{t: t, peer: peer, account: account, run: "/run/desk", shots: filepath.Join("..", "..", ".build", "desktop")}
+	must(t, os.MkdirAll(d.shots, 0o755))
+	must(t, peer.Run(t.Context(), "", "install", "-d", "-o", account, "-m", "0700", d.run))
+	must(t, peer.Run(t.Context(), "", "install", "-d", "-m", "1777", "/tmp/.X11-unix"))
+	for _, dir := range []string{".config/xfce4/xfconf/xfce-perchannel-xml", ".config/dunst", ".pki/nssdb", ".local/share"} {
+		must(t, peer.Run(t.Context(), account, "mkdir", "-p", d.home(dir)))
+	}
+	layout, err := os.ReadFile("testdata/xfce4-panel.xml")
+	must(t, err)
+	d.write(".config/xfce4/xfconf/xfce-perchannel-xml/xfce4-panel.xml", 0o644, string(layout))
+	d.write(".config/dunst/dunstrc", 0o644, "[global]\nfont = DejaVu Sans 10\norigin = bottom-right\nwidth = 420\nheight = 200\n")
+	// As an administrator would make the browsers of this network trust the server's own CA.
+	d.write("browse", 0o755, "#!/bin/sh\necho \"$1\" >>"+d.home("tabs")+"\n"+
+		"exec chromium --user-data-dir="+d.home("chromium")+" --remote-debugging-port=9222 --no-sandbox --no-first-run --no-default-browser-check"+
+		" --disable-gpu --disable-dev-shm-usage --disable-quic --disable-background-networking --disable-component-update --disable-sync"+
+		" --test-type --password-store=basic --window-size=800,600 --window-position=180,60 \"$1\"\n")
+	must(t, peer.Run(t.Context(), account, "mkdir", "-p", d.home("chromium/Default")))
+	d.write("chromium/Default/Preferences", 0o600, `{"credentials_enable_service":false}`) // no dialog over the page
+	_, err = d.output("certutil", "-d", "sql:"+d.home(".pki/nssdb"), "-N", "--empty-password")
+	must(t, err)
+	_, err = d.output("certutil", "-d", "sql:"+d.home(".pki/nssdb"), "-A", "-t", "C,,", "-n", "lanyard", "-i", ca)
+	must(t, err)
+
+	d.start("xvfb", "Xvfb", display, "-screen", "0", fmt.Sprintf("%dx%dx24", screenW, screenH), "-nolisten", "tcp")
+	d.until(15*time.Second, "the X server", func() error { _, err := d.output("xdpyinfo"); return err })
+	d.write("bus.conf", 0o644, `<busconfig><type>session</type><listen>unix:path=`+d.run+`/bus</listen><auth>EXTERNAL</auth><standard_session_servicedirs/>`+
+		`<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/></policy></busconfig>`)
+	d.start("dbus", "dbus-daemon", "--nofork", "--config-file="+d.home("bus.conf")) // this test, as root, looks on
+	d.until(10*time.Second, "the session bus", func() (err error) {
+		d.bus, err = dbus.Connect("unix:path=" + peer.Path(d.run+"/bus"))
+		return err
+	})
+	t.Cleanup(func() { d.bus.Close() })
+	unlock := d.command("gnome-keyring-daemon", "--unlock", "--components=secrets", "--foreground")
+	unlock.Stdin = strings.NewReader("the keyring's password")
+	_, err = peer.StartCommand("keyring", unlock)
+	must(t, err)
+	d.until(10*time.Second, "the keyring", func() error { return d.owned("org.freedesktop.secrets") })
+	d.start("wm", "xfwm4", "--compositor=off")
+	_, err = d.output("xsetroot", "-solid", "#3b5368")
+	must(t, err)
+	d.start("dunst", "dunst", "-conf", d.home(".config/dunst/dunstrc"))
+	d.startPanel()
+	return d
+}
+
+func (d *desktop) startPanel() {
+	d.t.Helper()
+	d.panel = d.start(fmt.Sprintf("panel-%d", time.Now().UnixNano()), "xfce4-panel", "--disable-wm-check")
+	d.until(15*time.Second, "the panel's notification area", func() error { return d.owned("org.kde.StatusNotifierWatcher") })
+}
+
+func (d *desktop) owned(name string) error {
+	var has bool
+	if err := d.bus.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, name).Store(&has); err != nil {
+		return err
+	}
+	if !has {
+		return fmt.Errorf("nobody owns %s", name)
+	}
+	return nil
+}
+
+func (d *desktop) until(limit time.Duration, what string, cond func() error) {
+	d.t.Helper()
+	if err := lab.Until(within(d.t, limit), what, cond); err != nil {
+		d.shot("failed")
+		d.t.Fatal(err)
+	}
+}
+
+// shot keeps a picture of the screen and returns it.
+func (d *desktop) shot(name string) image.Image {
+	d.t.Helper()
+	img, err := d.look()
+	if err != nil {
+		d.t.Error(err)
+		return image.NewNRGBA(image.Rect(0, 0, screenW, screenH))
+	}
+	d.n++
+	f, err := os.Create(filepath.Join(d.shots, fmt.Sprintf("%02d-%s.png", d.n, name)))
+	must(d.t, err)
+	defer f.Close()
+	must(d.t, png.Encode(f, img))
+	return img
+}
+
+func (d *desktop) look() (image.Image, error) {
+	c := d.command("import", "-window", "root", "png:-")
+	var errs bytes.Buffer
+	c.Stderr = &errs
+	raw, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("import: %w: %s", err, errs.String())
+	}
+	return png.Decode(bytes.NewReader(raw))
+}
+
+// iconColours are those of the badge's window in each state (tray/icons).
+var iconColours = map[string]color.NRGBA{
+	"connected": {0x15, 0x80, 0x3d, 0xff},
+	"attention": {0xf5, 0xa5, 0x24, 0xff},
+	"error":     {0xc6, 0x28, 0x28, 0xff},
+	"dark":      {0x1c, 0x1c, 0x1c, 0xff}, // signed out and connecting
+}
+
+// icon finds the badge in the panel: the middle of the pixels of a state's colour.
+func icon(img image.Image, state string) (image.Point, bool) {
+	want := iconColours[state]
+	var sum image.Point
+	n := 0
+	for y := range panelH {
+		for x := range 120 { // the notification area stands at the panel's left end
+			c := color.NRGBAModel.Convert(img.At(x, y)).(color.NRGBA)
+			if near(c.R, want.R) && near(c.G, want.G) && near(c.B, want.B) {
+				sum = sum.Add(image.Pt(x, y))
+				n++
+			}
+		}
+	}
+	if n < 12 {
+		return image.Point{}, false
+	}
+	return sum.Div(n), true
+}
+
+func near(a, b uint8) bool { return max(a, b)-min(a, b) <= 10 }
+
+// seesIcon waits until the panel shows the badge in a state, and returns where.
+func (d *desktop) seesIcon(state string, limit time.Duration) image.Point {
+	d.t.Helper()
+	var at image.Point
+	d.until(limit, "the icon to show "+state, func() error {
+		img, err := d.look()
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if at, ok = icon(img, state); !ok {
+			return fmt.Errorf("no badge with the colour of %q in the panel", state)
+		}
+		return nil
+	})
+	return at
+}
+
+// click presses the mouse's left button somewhere on the screen.
+func (d *desktop) click(at image.Point) {
+	d.t.Helper()
+	_, err := d.output("xdotool", "mousemove", fmt.Sprint(at.X), fmt.Sprint(at.Y), "sleep", "0.2", "click", "1")
+	must(d.t, err)
+}
+
+// row of the menu, as the panel was told.
+type row struct {
+	id                         int32
+	title                      string
+	hidden, disabled, sep, sub bool
+	rows                       []row
+}
+
+// menu asks the tray for its rows, as the panel does.
+func (d *desktop) menu() ([]row, error) {
+	var names []string
+	if err := d.bus.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if !strings.HasPrefix(n, "org.kde.StatusNotifierItem-") {
+			continue
+		}
+		var rev uint32
+		var raw []any
+		if err := d.bus.Object(n, "/StatusNotifierItem/menu").Call("com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Store(&rev, &raw); err != nil {
+			return nil, err
+		}
+		return toRow(raw).rows, nil
+	}
+	return nil, fmt.Errorf("no tray on the bus")
+}
+
+func toRow(raw []any) row {
+	props := raw[1].(map[string]dbus.Variant)
+	is := func(name string, v any) bool { p, ok := props[name]; return ok && p.Value() == v }
+	r := row{id: raw[0].(int32), hidden: is("visible", false), disabled: is("enabled", false), sep: is("type", "separator"), sub: is("children-display", "submenu")}
+	if p, ok := props["label"]; ok {
+		r.title = strings.ReplaceAll(p.Value().(string), "__", "_")
+	}
+	for _, v := range raw[2].([]dbus.Variant) {
+		r.rows = append(r.rows, toRow(v.Value().([]any)))
+	}
+	return r
+}
+
+// titles of the visible rows.
+func titles(rows []row) (all []string) {
+	for _, r := range rows {
+		if !r.hidden && !r.sep {
+			all = append(append(all, r.title), titles(r.rows)...)
+		}
+	}
+	return all
+}
+
+// says waits until the menu has a row.
+func (d *desktop) says(title string, limit time.Duration) {
+	d.t.Helper()
+	d.until(limit, "the row "+title, func() error {
+		rows, err := d.menu()
+		if err != nil {
+			return err
+		}
+		for _, s := range titles(rows) {
+			if s == title {
+				return nil
+			}
+		}
+		return fmt.Errorf("the menu has:\n%s", strings.Join(titles(rows), "\n"))
+	})
+}
+
+// choose opens the menu by a click on the badge and picks a row by its way: the title of the submenu, that of the row
+// in it. state is what the badge shows; with a name the open menu is kept as a picture.
+func (d *desktop) choose(state, picture string, way ...string) (img image.Image) {
+	d.t.Helper()
+	d.click(d.seesIcon(state, 10*time.Second))
+	time.Sleep(700 * time.Millisecond) // until the menu's window is drawn and takes keys: nothing tells
+	rows, err := d.menu()
+	must(d.t, err)
+	var keys []string
+	for i, title := range way {
+		if i > 0 {
+			keys = append(keys, "Right") // opens the submenu with its first row chosen
+		}
+		steps, found := 0, false
+		for _, r := range rows {
+			if r.hidden || r.sep || r.disabled {
+				continue
+			}
+			steps++
+			if found = r.title == title; found {
+				rows = r.rows
+				break
+			}
+		}
+		if !found {
+			d.shot("failed")
+			d.t.Fatalf("no row %q to choose among:\n%s", title, strings.Join(titles(rows), "\n"))
+		}
+		if i > 0 {
+			steps--
+		}
+		for range steps {
+			keys = append(keys, "Down")
+		}
+	}
+	for _, k := range keys {
+		_, err := d.output("xdotool", "key", k, "sleep", "0.1")
+		must(d.t, err)
+	}
+	if picture != "" {
+		time.Sleep(300 * time.Millisecond) // until it is drawn
+		img = d.shot(picture)
+	}
+	_, err = d.output("xdotool", "key", "Return")
+	must(d.t, err)
+	return img
+}
