@@ -142,7 +142,7 @@ func TestADayWithTheTray(t *testing.T) {
 	must(t, err)
 
 	// A machine of the menu opens a terminal in which ssh runs.
-	save(t, d.choose("connected", "machines", "Machines", machineRow(t, d, name)), image.Rect(0, 0, 480, 330))
+	save(t, d.choose("connected", "machines", "Machines", machineRow(t, d, name)), image.Rect(0, 0, 600, 345))
 	d.until(15*time.Second, "the terminal's session on web-1", func() error {
 		s, err := web.Status(ctx)
 		if err != nil {
