@@ -160,7 +160,13 @@ func (j *job) linuxTray(ctx context.Context, t *tree, arch string) error {
 		return err
 	}
 	t.file("/usr/share/applications/lanyard-tray.desktop", desktop)
-	*t = append(*t, entry{Path: "/etc/xdg/autostart/lanyard-tray.desktop", Mode: 0o644, Data: desktop, Config: true})
+	start := bytes.Replace(desktop, []byte("lanyard-tray\n"), []byte("lanyard-tray --autostart\n"), 1) // ends where the person wants none
+	*t = append(*t, entry{Path: "/etc/xdg/autostart/lanyard-tray.desktop", Mode: 0o644, Data: start, Config: true})
+	action, err := text("internal.lanyard.policy") // what the system's dialog for rights says
+	if err != nil {
+		return err
+	}
+	t.file("/usr/share/polkit-1/actions/internal.lanyard.policy", action)
 	return nil
 }
 
