@@ -163,9 +163,11 @@ cross: check-go
 	  for m in $(MAINS); do gui=; case $$os-$${m%%=*} in darwin-lanyard-tray) continue;; windows-lanyard-tray) gui=-ldflags=-H=windowsgui;; esac; \
 	    CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build $$gui -o .build/cross/$${m%%=*}-$$os-$$arch$$ext $${m#*=}; done; \
 	done; done
-	@if [ -d tray/testdata/systray ] && [[ " $(CROSS_SYSTEMS) " == *" darwin "* ]]; then echo "darwin: types of the tray"; \
+	@if [ -f tray/testdata/systray.go.txt ] && [[ " $(CROSS_SYSTEMS) " == *" darwin "* ]]; then echo "darwin: types of the tray"; \
+	  mkdir -p .build/cross/systray; cp tray/testdata/systray.go.txt .build/cross/systray/systray.go; \
+	  printf 'module fyne.io/systray\n\ngo 1.19\n' >.build/cross/systray/go.mod; \
 	  cp go.sum .build/cross/tray.sum; cp go.mod .build/cross/tray.mod; \
-	  $(GO) mod edit -replace fyne.io/systray=$(CURDIR)/tray/testdata/systray .build/cross/tray.mod; \
+	  $(GO) mod edit -replace fyne.io/systray=$(CURDIR)/.build/cross/systray .build/cross/tray.mod; \
 	  for arch in $(CROSS_ARCHS); do CGO_ENABLED=0 GOOS=darwin GOARCH=$$arch $(GO) build -modfile=.build/cross/tray.mod -o /dev/null ./tray; done; fi
 
 # The packages of every system, of the same bytes wherever they are built from a commit. PACK says more to lanyard-pack:
