@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"lanyard/platform/paths"
 )
 
@@ -55,3 +57,9 @@ func howToStart(profile string) string {
 
 // logWriter is where the service's log goes: its supervisor keeps what it says.
 func logWriter(console io.Writer, _ string) io.Writer { return console }
+
+// packageCommands: packages of these systems need none.
+func packageCommands() []*cobra.Command { return nil }
+
+// forOpenSSH is how ssh_config names this program.
+func forOpenSSH(program string) (string, error) { return program, nil }

@@ -39,6 +39,7 @@ func serviceCommand() *cobra.Command {
 		sshConfigCommand(),
 		&cobra.Command{Use: "status", Short: "Tell whether the service is installed and runs", Args: cobra.NoArgs, RunE: serviceStatus},
 	)
+	c.AddCommand(packageCommands()...)
 	return c
 }
 
@@ -60,6 +61,9 @@ func runCommand() *cobra.Command {
 		}
 		program, err := self()
 		if err != nil {
+			return err
+		}
+		if program, err = forOpenSSH(program); err != nil {
 			return err
 		}
 		level := slog.LevelInfo

@@ -86,12 +86,13 @@ func machineSDDL(inherit, users string) (string, error) {
 // names in it, only the system and administrators may change it or read the files, but for those that are written for
 // everyone. ProgramData lets every user make folders, so one that belongs to somebody else, or that leads elsewhere, is
 // refused.
-func MachineDir(dir string) error { return machineDir(dir, "(A;;0x1200a9;;;BU)") }
+func MachineDir(dir string) error { return machineDir(dir, "(A;;0x1200a9;;;BU)", true) }
 
-// SharedDir is like MachineDir, but everyone may read the files, too: it is the folder of OpenSSH's configuration.
-func SharedDir(dir string) error { return machineDir(dir, "(A;OICI;0x1200a9;;;AU)") }
+// SharedDir makes a folder that only the system and administrators may change, and where everyone may read the files,
+// too: OpenSSH's. One that is there keeps its access list and is refused where that lets others change it.
+func SharedDir(dir string) error { return machineDir(dir, "(A;OICI;0x1200a9;;;AU)", false) }
 
-func machineDir(dir, users string) error {
+func machineDir(dir, users string, own bool) error {
 	sddl, err := machineSDDL("OICI", users)
 	if err != nil {
 		return err
@@ -116,11 +117,14 @@ func machineDir(dir, users string) error {
 	if err != nil && !errors.Is(err, windows.ERROR_ALREADY_EXISTS) {
 		return fmt.Errorf("make the folder %s: %w", dir, err)
 	}
-	return takeDir(dir, name, sd)
+	if err := takeDir(dir, name, sd, own); err != nil || own {
+		return err
+	}
+	return checkDir(dir)
 }
 
 // takeDir checks what lies there, by one handle, so that nobody can put something else in its place meanwhile.
-func takeDir(dir string, name *uint16, sd *windows.SECURITY_DESCRIPTOR) error {
+func takeDir(dir string, name *uint16, sd *windows.SECURITY_DESCRIPTOR, own bool) error {
 	h, err := windows.CreateFile(name, windows.READ_CONTROL|windows.WRITE_DAC|windows.FILE_READ_ATTRIBUTES,
 		windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE, nil, windows.OPEN_EXISTING,
 		windows.FILE_FLAG_OPEN_REPARSE_POINT|windows.FILE_FLAG_BACKUP_SEMANTICS, 0)
@@ -147,7 +151,7 @@ func takeDir(dir string, name *uint16, sd *windows.SECURITY_DESCRIPTOR) error {
 	if err != nil {
 		return fmt.Errorf("read an access list of our own: %w", err)
 	}
-	if dacl(is.String()) == dacl(sd.String()) {
+	if !own || dacl(is.String()) == dacl(sd.String()) {
 		return nil
 	}
 	if err := windows.SetSecurityInfo(h, windows.SE_FILE_OBJECT, windows.DACL_SECURITY_INFORMATION|windows.PROTECTED_DACL_SECURITY_INFORMATION, nil, nil, acl, nil); err != nil {

@@ -31,7 +31,7 @@ func Apply(in Input) (*Files, error) {
 		return f, err
 	}
 	if dir := filepath.Dir(in.Paths.DropIn); dir != in.Paths.State {
-		if err := checkDropInFolder(dir); err != nil {
+		if err := dropInFolder(dir); err != nil {
 			return f, err
 		}
 	}
@@ -46,7 +46,16 @@ func Remove(p paths.Paths) error {
 			errs = append(errs, fmt.Errorf("remove %s: %w", name, err))
 		}
 	}
+	if p.System && !p.Moved {
+		errs = append(errs, leaveDropInFolder(filepath.Dir(p.DropIn)))
+	}
 	return errors.Join(errs...)
+}
+
+// CheckProgram says why ssh_config cannot name a program, or nothing.
+func CheckProgram(path string) error {
+	_, err := shellWord(path)
+	return err
 }
 
 func update(name string, data []byte, perm os.FileMode) error {
@@ -54,20 +63,6 @@ func update(name string, data []byte, perm os.FileMode) error {
 		return nil
 	}
 	return paths.WriteFile(name, data, perm)
-}
-
-func checkDropInFolder(dir string) error {
-	fi, err := os.Lstat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ErrNoFolder
-	}
-	if err != nil {
-		return err
-	}
-	if !fi.IsDir() {
-		return fmt.Errorf("%s is not a folder; no ssh configuration is written", dir)
-	}
-	return paths.PrivateDir(dir)
 }
 
 // RunConfig writes the file that `lanyard ssh` hands to ssh -F, and returns its path: the person's own configuration

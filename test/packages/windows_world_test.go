@@ -31,7 +31,7 @@ func windowsProgram(t *testing.T, name, folder, version string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("go", "build", "-ldflags=-s -w", "-o", out, "lanyard/"+folder)
+	c := exec.Command("go", "build", "-ldflags=-s -w -X lanyard/platform/release.stamped="+version, "-o", out, "lanyard/"+folder)
 	c.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
 	if msg, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("build %s for Windows: %v\n%s", name, err, msg)
@@ -81,7 +81,12 @@ func openOffice(t *testing.T) *office {
 // signIn signs ann in at her laptop, where the Windows machine is known by then.
 func (o *office) signIn() {
 	o.t.Helper()
-	if err := o.laptop.Knows(within(o.t, 30*time.Second), winPeer); err != nil {
+	o.signInFor(winPeer)
+}
+
+func (o *office) signInFor(machine string) {
+	o.t.Helper()
+	if err := o.laptop.Knows(within(o.t, 30*time.Second), machine); err != nil {
 		o.t.Fatal(err)
 	}
 	if out, err := o.laptop.Login(within(o.t, 40*time.Second), lab.Me(), ann); err != nil {
@@ -114,7 +119,12 @@ func (o *office) client(program, stdin string, args ...string) result {
 // ssh runs a command on the Windows machine.
 func (o *office) ssh(args ...string) result {
 	o.t.Helper()
-	return o.client("ssh", "", append([]string{lab.Me() + "@" + target}, args...)...)
+	return o.sshTo(winPeer, args...)
+}
+
+func (o *office) sshTo(machine string, args ...string) result {
+	o.t.Helper()
+	return o.client("ssh", "", append([]string{lab.Me() + "@" + machine + ".lanyard.internal"}, args...)...)
 }
 
 // openWindows makes the Windows machine.

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/windows"
+
+	"lanyard/platform/paths"
+	"lanyard/service/ipc"
+	"lanyard/service/sshconfig"
+)
+
+// packageCommands are what Lanyard's Windows package calls while it is installed and removed.
+func packageCommands() []*cobra.Command { return []*cobra.Command{setupCommand(), purgeCommand()} }
+
+func setupCommand() *cobra.Command {
+	var url, key, keyFile string
+	var allowSSH bool
+	c := &cobra.Command{Use: "setup", Short: "Join what the installer was told", Hidden: true, Args: cobra.NoArgs}
+	c.Flags().StringVar(&url, "url", "", "management server")
+	c.Flags().StringVar(&key, "setup-key", "", "the package's SETUP_KEY: Windows shows the arguments of the system's processes to administrators only")
+	c.Flags().StringVar(&keyFile, "setup-key-file", "", "file with a setup key")
+	c.Flags().BoolVar(&allowSSH, "allow-ssh", false, "let people in whom a policy allows")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if !paths.Privileged() {
+			return errors.New("only an administrator may set the service up")
+		}
+		if err := allowInFirewall(c.Context()); err != nil {
+			fmt.Fprintln(c.ErrOrStderr(), "lanyard:", err)
+		}
+		if url == "" && !allowSSH {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), time.Minute)
+		defer cancel()
+		if err := answers(ctx, profileOf(c)); err != nil {
+			return err
+		}
+		r := ipc.UpRequest{URL: url, SetupKey: key}
+		if keyFile != "" {
+			var err error
+			if r.SetupKey, err = setupKey(keyFile, nil); err != nil {
+				return err
+			}
+		}
+		if allowSSH {
+			r.AllowSSH = &allowSSH
+		}
+		d, err := dial(c)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		_, err = d.Up(ctx, r, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
+		return err
+	}
+	return c
+}
+
+func purgeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "purge", Short: "Remove this machine's identity, its settings and its ssh configuration", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !paths.Privileged() {
+				return errors.New("only an administrator may remove this machine's identity")
+			}
+			p := paths.System(profileOf(c))
+			if d, err := ipc.Dial(p.Profile); err == nil {
+				d.Close()
+				return errors.New("the service still runs; stop it first ('lanyard service stop')")
+			}
+			return errors.Join(forbidInFirewall(c.Context()), sshconfig.Remove(p), removeState(filepath.Dir(p.State)))
+		},
+	}
+}
+
+// removeState removes the state of every profile. A folder that leads elsewhere is not followed.
+func removeState(dir string) error {
+	fi, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("%s is not a folder; it is left alone", dir)
+	}
+	return os.RemoveAll(dir)
+}
+
+// Windows Firewall drops what other machines of the network send to the tunnel's port, unless a rule names the program.
+const firewallRule = "name=Lanyard"
+
+func allowInFirewall(ctx context.Context) error {
+	program, err := self()
+	if err != nil {
+		return err
+	}
+	_ = forbidInFirewall(ctx) // netsh adds a second one of the same name
+	return netsh(ctx, "advfirewall", "firewall", "add", "rule", firewallRule, "dir=in", "action=allow", "protocol=UDP",
+		"program="+program, "enable=yes", "description=WireGuard, for Lanyard")
+}
+
+func forbidInFirewall(ctx context.Context) error {
+	return netsh(ctx, "advfirewall", "firewall", "delete", "rule", firewallRule)
+}
+
+func netsh(ctx context.Context, args ...string) error {
+	dir, err := windows.GetSystemDirectory()
+	if err != nil {
+		return fmt.Errorf("find Windows' own programs: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, filepath.Join(dir, "netsh.exe"), args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("change Windows Firewall's rule for Lanyard: %w: %s", err, out)
+	}
+	return nil
+}
+
+// forOpenSSH is how ssh_config names this program: it cannot name one with blanks. Windows' short form of the path is
+// the same file; where a volume has none, a copy lies in a folder that only administrators change.
+func forOpenSSH(program string) (string, error) {
+	if plain(program) || !paths.Privileged() {
+		return program, nil
+	}
+	if long, err := windows.UTF16PtrFromString(program); err == nil {
+		b := make([]uint16, windows.MAX_LONG_PATH)
+		if n, err := windows.GetShortPathName(long, &b[0], uint32(len(b))); err == nil && n < uint32(len(b)) {
+			if short := windows.UTF16ToString(b[:n]); plain(short) {
+				return short, nil
+			}
+		}
+	}
+	dir := filepath.Join(filepath.Dir(paths.System(paths.DefaultProfile).State), "bin")
+	if err := paths.MachineDir(filepath.Dir(dir)); err != nil {
+		return "", err
+	}
+	if err := paths.SharedDir(dir); err != nil {
+		return "", err
+	}
+	code, err := os.ReadFile(program)
+	if err != nil {
+		return "", fmt.Errorf("read this program: %w", err)
+	}
+	copied := filepath.Join(dir, "lanyard.exe")
+	return copied, paths.WriteFile(copied, code, 0o644)
+}
+
+func plain(path string) bool { return sshconfig.CheckProgram(path) == nil }

@@ -1,0 +1,250 @@
+//go:build linux
+
+package packages
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/test/wine"
+	"lanyard/wix"
+)
+
+const installed = `C:\Program Files\Lanyard\lanyard.exe`
+
+// msi builds the package of a version.
+func msi(t *testing.T, version string) string {
+	t.Helper()
+	out, err := filepath.Abs(filepath.Join(build, "windows", version, "lanyard.msi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wix.Build(t.Context(), wix.Options{
+		Version: version, Arch: "amd64", Service: windowsProgram(t, "lanyard.exe", "service", version), Time: time.Unix(1.7e9, 0), Out: out,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// snapshot is what a machine holds: its registry's lines and its files.
+func snapshot(t *testing.T, m *wine.Machine) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for _, key := range []string{`HKLM\Software`, `HKLM\System\CurrentControlSet\Services`, `HKLM\System\CurrentControlSet\Control\Session Manager\Environment`, `HKCU\Software`, `HKCU\Environment`} {
+		text, err := m.Registry(within(t, time.Minute), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		where := ""
+		for line := range strings.Lines(text) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, "[") {
+				where = line
+			}
+			all[where+" "+line] = true
+		}
+	}
+	drive := m.Path(`C:\`)
+	if err := filepath.WalkDir(drive, func(path string, _ fs.DirEntry, err error) error {
+		all[strings.TrimPrefix(path, drive)] = true
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// changed lists what came and went, but for what Windows Installer and Wine keep for themselves.
+func changed(before, after map[string]bool) (list []string) {
+	own := func(s string) bool {
+		for _, mine := range []string{"/users/root/Temp/", "/windows/temp/", `\WINEDBG`} {
+			if strings.Contains(strings.ToLower(s), strings.ToLower(mine)) {
+				return true
+			}
+		}
+		return false
+	}
+	for s := range after {
+		if !before[s] && !own(s) {
+			list = append(list, "+ "+s)
+		}
+	}
+	for s := range before {
+		if !after[s] && !own(s) {
+			list = append(list, "- "+s)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// services lists the command lines of the machine's lanyard.exe.
+func services(m *wine.Machine) (lines []string) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		cmd, err := os.ReadFile(filepath.Join(d, "cmdline"))
+		if err != nil || !bytes.Contains(cmd, []byte("lanyard.exe")) {
+			continue
+		}
+		if env, err := os.ReadFile(filepath.Join(d, "environ")); err == nil && bytes.Contains(env, []byte("WINEPREFIX="+m.Dir+"\x00")) {
+			lines = append(lines, strings.TrimSpace(string(bytes.ReplaceAll(cmd, []byte{0}, []byte(" ")))))
+		}
+	}
+	return lines
+}
+
+func TestMSI(t *testing.T) {
+	one, two := msi(t, "1.0.0"), msi(t, "1.0.1")
+	o, m := openOffice(t), openWindows(t)
+	before := snapshot(t, m)
+	key, err := o.mgmt.SetupKey(within(t, time.Minute), "tag:windows")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The machine's name is its own.
+	host, err := m.Run(within(t, time.Minute), "hostname")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.ToLower(strings.TrimSpace(host))
+	msiexec := func(args ...string) error {
+		_, err := m.Run(within(t, 2*time.Minute), "msiexec", append(args, "/qn")...)
+		return err
+	}
+	if err := msiexec("/i", one, "MANAGEMENT_URL="+o.mgmt.Join, "SETUP_KEY="+key, "ALLOW_SSH=1"); err != nil {
+		t.Fatal(err)
+	}
+	first := serves(t, m, installed)
+	if first.Tunnel.Mode != "userspace" {
+		t.Errorf("without wintun.dll the tunnel's mode is %q", first.Tunnel.Mode)
+	}
+	if got := services(m); len(got) != 1 || !strings.Contains(got[0], "service run") || !strings.Contains(got[0], `Program Files\Lanyard`) {
+		t.Errorf("what runs of Lanyard is not the service alone: %q", got)
+	}
+	if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) {
+		t.Errorf("the registry does not hold the server's address (%v): %s", err, r)
+	}
+	if where := holds(t, m, key[:len(key)/2]); len(where) > 0 {
+		t.Errorf("the setup key is still there, in %v", where)
+	}
+	dropIn, err := os.ReadFile(m.Path(`C:\ProgramData\ssh\ssh_config.d\20-lanyard.conf`))
+	if err != nil || !bytes.Contains(dropIn, []byte("C:/PROGRA~1/Lanyard/lanyard.exe openssh prepare")) {
+		t.Errorf("the drop-in is %q, %v", dropIn, err)
+	}
+	if config, err := os.ReadFile(m.Path(`C:\ProgramData\ssh\ssh_config`)); err != nil || !bytes.Contains(config, []byte("Include C:/ProgramData/ssh/ssh_config.d/20-lanyard.conf")) {
+		t.Errorf("ssh_config is %q, %v", config, err)
+	}
+	o.signInFor(name)
+	ask := func() {
+		t.Helper()
+		if r := o.sshTo(name, "echo %COMPUTERNAME%& exit 3"); r.code != 3 || !strings.EqualFold(strings.TrimSpace(r.out), name) {
+			t.Errorf("ssh to the service of the package: %s", r)
+		}
+	}
+	ask()
+
+	if err := msiexec("/i", two); err != nil {
+		t.Fatal(err)
+	}
+	second := serves(t, m, installed)
+	if second.Self == nil || first.Self == nil || second.Self.ID != first.Self.ID {
+		t.Errorf("after an upgrade the machine is %+v, it was %+v", second.Self, first.Self)
+	}
+	if v, err := m.Run(within(t, time.Minute), installed, "--version"); err != nil || !strings.Contains(v, "1.0.1") {
+		t.Errorf("after an upgrade the version is %q, %v", v, err)
+	}
+	if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) {
+		t.Errorf("an upgrade lost the server's address (%v): %s", err, r)
+	}
+	ask()
+	if err := msiexec("/i", one); err == nil {
+		t.Error("a downgrade is not refused")
+	}
+	if v, err := m.Run(within(t, time.Minute), installed, "--version"); err != nil || !strings.Contains(v, "1.0.1") {
+		t.Errorf("after a refused downgrade the version is %q, %v", v, err)
+	}
+
+	if err := msiexec("/x", two); err != nil {
+		t.Fatal(err)
+	}
+	if got := services(m); len(got) != 0 {
+		t.Errorf("still running: %q", got)
+	}
+	if left := changed(before, snapshot(t, m)); len(left) > 0 {
+		t.Errorf("removal left or took:\n%s", strings.Join(left[:min(len(left), 60)], "\n"))
+	}
+}
+
+// holds lists the machine's files with a text in them, as bytes or as UTF-16.
+func holds(t *testing.T, m *wine.Machine, text string) (where []string) {
+	t.Helper()
+	wide := strings.Join(strings.Split(text, ""), "\x00")
+	for _, dir := range []string{`C:\ProgramData`, `C:\Program Files`, `C:\users`, `C:\windows\temp`, `C:\windows\Installer`} {
+		_ = filepath.WalkDir(m.Path(dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return nil
+			}
+			if b, err := os.ReadFile(path); err == nil && (bytes.Contains(b, []byte(text)) || bytes.Contains(b, []byte(wide))) {
+				where = append(where, path)
+			}
+			return nil
+		})
+	}
+	for _, key := range []string{"HKLM", "HKCU"} {
+		r, err := m.Registry(within(t, time.Minute), key)
+		if err != nil || r == "" {
+			t.Errorf("the registry's %s cannot be read: %v", key, err)
+		}
+		if strings.Contains(r, text) {
+			where = append(where, key)
+		}
+	}
+	return where
+}
+
+// A signed package is one that osslsigncode verifies; a changed one is not.
+func TestMSIIsSigned(t *testing.T) {
+	dir := t.TempDir()
+	run := func(program string, args ...string) error {
+		out, err := exec.CommandContext(within(t, time.Minute), program, args...).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s: %w\n%s", program, err, out)
+		}
+		return err
+	}
+	cert, keyFile, signed := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "signed.msi")
+	if err := run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", keyFile, "-out", cert, "-days", "2",
+		"-subj", "/CN=Lanyard test", "-addext", "extendedKeyUsage=codeSigning"); err != nil {
+		t.Fatal(err)
+	}
+	if err := run("osslsigncode", "sign", "-certs", cert, "-key", keyFile, "-h", "sha256", "-in", msi(t, "1.0.0"), "-out", signed); err != nil {
+		t.Fatal(err)
+	}
+	if err := run("osslsigncode", "verify", "-CAfile", cert, "-in", signed); err != nil {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := bytes.Index(b, []byte("MSCF")) // the cabinet with the programs
+	if i < 0 {
+		t.Fatal("the package has no cabinet")
+	}
+	b[i+5000] ^= 1
+	if err := os.WriteFile(signed, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run("osslsigncode", "verify", "-CAfile", cert, "-in", signed); err == nil {
+		t.Error("a changed package still verifies")
+	}
+}
