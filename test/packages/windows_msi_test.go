@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -35,11 +36,31 @@ func msi(t *testing.T, version string) string {
 	return out
 }
 
+// upgrading is a copy of a package that tells the removal of the old one that it is part of an upgrade. Windows Installer
+// does so by itself (the property UPGRADINGPRODUCTCODE); Wine's only hands on what the package's table says.
+func upgrading(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "lanyard.msi")
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(within(t, time.Minute), "msibuild", to, "-q",
+		"UPDATE `Upgrade` SET `Remove` = 'ALL UPGRADINGPRODUCTCODE=1' WHERE `ActionProperty` = 'WIX_UPGRADE_DETECTED'").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return to
+}
+
 // snapshot is what a machine holds: its registry's lines and its files.
 func snapshot(t *testing.T, m *wine.Machine) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
-	for _, key := range []string{`HKLM\Software`, `HKLM\System\CurrentControlSet\Services`, `HKLM\System\CurrentControlSet\Control\Session Manager\Environment`, `HKCU\Software`, `HKCU\Environment`} {
+	for _, key := range []string{`HKLM\Software`, `HKLM\System\CurrentControlSet\Services`, `HKCU\Software`, `HKCU\Environment`} {
 		text, err := m.Registry(within(t, time.Minute), key)
 		if err != nil {
 			t.Fatal(err)
@@ -63,16 +84,24 @@ func snapshot(t *testing.T, m *wine.Machine) map[string]bool {
 	return all
 }
 
+// path is the machine's PATH. Wine's installer leaves a semicolon behind when it takes something out.
+func path(t *testing.T, m *wine.Machine) string {
+	t.Helper()
+	out, err := m.Run(within(t, time.Minute), "reg", "query", `HKLM\System\CurrentControlSet\Control\Session Manager\Environment`, "/v", "PATH")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, value, ok := strings.Cut(out, "REG_EXPAND_SZ")
+	if !ok {
+		t.Fatalf("reg query says %q", out)
+	}
+	return strings.TrimRight(strings.TrimSpace(value), ";")
+}
+
 // changed lists what came and went, but for what Windows Installer and Wine keep for themselves.
 func changed(before, after map[string]bool) (list []string) {
-	own := func(s string) bool {
-		for _, mine := range []string{"/users/root/Temp/", "/windows/temp/", `\WINEDBG`} {
-			if strings.Contains(strings.ToLower(s), strings.ToLower(mine)) {
-				return true
-			}
-		}
-		return false
-	}
+	own := regexp.MustCompile(`(?i)^/users/[^/]*/temp/|^/windows/temp/|^/windows/installer$|\\Temporary System Parameters\\|` +
+		`^\[[^\]]*\\Installer(\\[^\]]*)?\] (\[.*)?$`).MatchString // empty keys of the installer itself
 	for s := range after {
 		if !before[s] && !own(s) {
 			list = append(list, "+ "+s)
@@ -105,7 +134,7 @@ func services(m *wine.Machine) (lines []string) {
 func TestMSI(t *testing.T) {
 	one, two := msi(t, "1.0.0"), msi(t, "1.0.1")
 	o, m := openOffice(t), openWindows(t)
-	before := snapshot(t, m)
+	before, oldPath := snapshot(t, m), path(t, m)
 	key, err := o.mgmt.SetupKey(within(t, time.Minute), "tag:windows")
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +152,9 @@ func TestMSI(t *testing.T) {
 	if err := msiexec("/i", one, "MANAGEMENT_URL="+o.mgmt.Join, "SETUP_KEY="+key, "ALLOW_SSH=1"); err != nil {
 		t.Fatal(err)
 	}
+	if p := path(t, m); !strings.Contains(p, `C:\Program Files\Lanyard\`) {
+		t.Errorf("the PATH is %q", p)
+	}
 	first := serves(t, m, installed)
 	if first.Tunnel.Mode != "userspace" {
 		t.Errorf("without wintun.dll the tunnel's mode is %q", first.Tunnel.Mode)
@@ -137,7 +169,8 @@ func TestMSI(t *testing.T) {
 		t.Errorf("the setup key is still there, in %v", where)
 	}
 	dropIn, err := os.ReadFile(m.Path(`C:\ProgramData\ssh\ssh_config.d\20-lanyard.conf`))
-	if err != nil || !bytes.Contains(dropIn, []byte("C:/PROGRA~1/Lanyard/lanyard.exe openssh prepare")) {
+	// The short form of Program Files, as this system makes it: ssh_config cannot name a program with blanks.
+	if err != nil || !regexp.MustCompile(`C:/PROG[^/ ]*/Lanyard/lanyard\.exe openssh `).Match(dropIn) {
 		t.Errorf("the drop-in is %q, %v", dropIn, err)
 	}
 	if config, err := os.ReadFile(m.Path(`C:\ProgramData\ssh\ssh_config`)); err != nil || !bytes.Contains(config, []byte("Include C:/ProgramData/ssh/ssh_config.d/20-lanyard.conf")) {
@@ -152,7 +185,7 @@ func TestMSI(t *testing.T) {
 	}
 	ask()
 
-	if err := msiexec("/i", two); err != nil {
+	if err := msiexec("/i", upgrading(t, two)); err != nil {
 		t.Fatal(err)
 	}
 	second := serves(t, m, installed)
@@ -178,6 +211,9 @@ func TestMSI(t *testing.T) {
 	}
 	if got := services(m); len(got) != 0 {
 		t.Errorf("still running: %q", got)
+	}
+	if p := path(t, m); p != oldPath {
+		t.Errorf("the PATH is %q, it was %q", p, oldPath)
 	}
 	if left := changed(before, snapshot(t, m)); len(left) > 0 {
 		t.Errorf("removal left or took:\n%s", strings.Join(left[:min(len(left), 60)], "\n"))
