@@ -6,36 +6,72 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"lanyard/platform/paths"
+	"lanyard/platform/supervisor"
+	"lanyard/service/daemon"
+	"lanyard/service/ipc"
+	"lanyard/service/keeper"
 )
 
-// runService runs until ctx ends, which SIGTERM does. systemd, launchd and daemon(8) want nothing else.
-func runService(ctx context.Context, _ *slog.Logger, run func(context.Context) error) error {
-	return run(ctx)
+// runService runs until ctx ends, which SIGTERM does. Under systemd, this process is the keeper of another that runs;
+// launchd and daemon(8) want nothing else.
+func runService(ctx context.Context, opt daemon.Options, run func(context.Context, daemon.Options) error) error {
+	if sup := supervisor.Find(); sup != nil {
+		exit, err := keeper.Run(ctx, sup, opt.Program, opt.Log)
+		if err == nil && exit != 0 {
+			err = exitCode(exit)
+		}
+		return err
+	}
+	link := keeper.Find()
+	if link == nil {
+		return run(ctx, opt)
+	}
+	ready := opt.Ready
+	opt.Leave, opt.Leaving = link.Leave, link.Leaving
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	opt.Ready = func() {
+		ready()
+		link.Ready()
+		if link.Watchdog > 0 {
+			go alive(ctx, opt.Profile, link)
+		}
+	}
+	return run(ctx, opt)
 }
 
-// notifySupervisor tells systemd about the service's state (sd_notify(3)); without one it does nothing.
-func notifySupervisor(state string) error {
-	name := os.Getenv("NOTIFY_SOCKET")
-	if name == "" {
-		return nil
+// alive tells the keeper that the service still answers, as long as it does: a service that is caught in a lock of its
+// own is restarted.
+func alive(ctx context.Context, profile string, link *keeper.Link) {
+	tick := time.NewTicker(link.Watchdog / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if answered(ctx, profile, link.Watchdog/4) == nil {
+			link.Alive()
+		}
 	}
-	os.Unsetenv("NOTIFY_SOCKET") // no session is to find it
-	if name[0] == '@' {
-		name = "\x00" + name[1:] // an abstract socket
-	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+}
+
+func answered(ctx context.Context, profile string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	d, err := ipc.Dial(profile)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	_, err = c.Write([]byte(state))
+	defer d.Close()
+	_, err = d.Status(ctx)
 	return err
 }
 

@@ -10,14 +10,16 @@ import (
 
 	"lanyard/installer/units"
 	"lanyard/platform/paths"
+	"lanyard/service/daemon"
 )
 
 // runService runs under the service control manager, or in a console until ctx ends.
-func runService(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
+func runService(ctx context.Context, opt daemon.Options, serve func(context.Context, daemon.Options) error) error {
+	run := func(ctx context.Context) error { return serve(ctx, opt) }
 	if service.Interactive() {
 		return run(ctx)
 	}
-	p := &program{run: run, log: log, done: make(chan error, 1)}
+	p := &program{run: run, log: opt.Log, done: make(chan error, 1)}
 	s, err := service.New(p, &service.Config{Name: units.Name})
 	if err != nil {
 		return fmt.Errorf("meet the service control manager: %w", err)
@@ -50,8 +52,6 @@ func (p *program) Stop(service.Service) error {
 	p.cancel()
 	return <-p.done
 }
-
-func notifySupervisor(string) error { return nil }
 
 // howToStart is what to type when no service runs.
 func howToStart(profile string) string {

@@ -73,14 +73,9 @@ func runCommand() *cobra.Command {
 		log := slog.New(slog.NewTextHandler(logWriter(c.ErrOrStderr(), profile), &slog.HandlerOptions{Level: level}))
 		opt := daemon.Options{
 			Profile: profile, Userspace: userspace, ListenPort: port, Program: program, Release: release.Version(), Log: log,
-			Ready: func() {
-				log.Info("the service is ready", "profile", profile, "socket", paths.For(profile).Socket)
-				if err := notifySupervisor("READY=1"); err != nil {
-					log.Warn("the system could not be told that the service is ready", "err", err)
-				}
-			},
+			Ready: func() { log.Info("the service is ready", "profile", profile, "socket", paths.For(profile).Socket) },
 		}
-		return runService(c.Context(), log, func(ctx context.Context) error { return daemon.Run(ctx, opt) })
+		return runService(c.Context(), opt, daemon.Run)
 	}
 	return c
 }

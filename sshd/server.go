@@ -266,6 +266,13 @@ func (s *Server) Sessions() []SessionInfo {
 	return all
 }
 
+// Busy reports whether there is any connection, signed in or not.
+func (s *Server) Busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns) > 0
+}
+
 // End ends a session with this reason, and reports whether there was one.
 func (s *Server) End(id string, c reason.Code) bool {
 	for _, x := range s.liveConns() {

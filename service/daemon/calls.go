@@ -107,12 +107,19 @@ func (n *network) describe(s *ipc.Status) {
 	for _, p := range m.Peers {
 		s.Peers = append(s.Peers, peer(p, m.Self, flow[p.ID]))
 	}
+	s.Sessions = append(n.sessions(), n.d.old.Sessions()...)
+}
+
+// sessions lists those that this process serves.
+func (n *network) sessions() []ipc.Session {
+	all := []ipc.Session{}
 	for _, x := range n.ssh.Sessions() {
-		s.Sessions = append(s.Sessions, ipc.Session{
+		all = append(all, ipc.Session{
 			ID: x.ID, User: x.User, Source: x.Source.Name, SourceAddr: x.SourceAddr.String(), LocalUser: x.LocalUser,
 			Since: x.Since, Rule: x.RuleName, Channels: x.Channels,
 		})
 	}
+	return all
 }
 
 func peer(p, self api.Peer, t tunnel.PeerStatus) ipc.Peer {
@@ -200,7 +207,7 @@ func (d *Daemon) end(who ipc.Who, id string) error {
 	if n == nil || n.ssh == nil {
 		return notHere
 	}
-	for _, s := range n.ssh.Sessions() {
+	for _, s := range append(n.sessions(), d.old.Sessions()...) {
 		if s.ID != id {
 			continue
 		}
@@ -210,7 +217,7 @@ func (d *Daemon) end(who ipc.Who, id string) error {
 				return &api.Error{Status: http.StatusForbidden, Message: "Only an administrator, the operator and the account that a session runs as may end it."}
 			}
 		}
-		if n.ssh.End(id, reason.EndedHere) {
+		if n.ssh.End(id, reason.EndedHere) || d.old.End(id) {
 			return nil
 		}
 	}

@@ -17,13 +17,16 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lanyard/mgmt/api/audit"
 	"lanyard/platform/paths"
+	"lanyard/service/handover"
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
 	"lanyard/service/spool"
+	"lanyard/service/tunnel"
 )
 
 // Options say how a daemon runs.
@@ -36,8 +39,13 @@ type Options struct {
 	Release    string
 	// Ready is called once the socket answers; may be nil.
 	Ready func()
-	Log   *slog.Logger
-	Now   func() time.Time // nil: time.Now
+	// Leave yields when another process is about to take this one's place: it then gets the tunnel, and this one serves
+	// its open sessions to their end (package handover). Nil: never.
+	Leave <-chan struct{}
+	// Leaving is called when this process can be replaced; may be nil.
+	Leaving func()
+	Log     *slog.Logger
+	Now     func() time.Time // nil: time.Now
 }
 
 // Daemon runs.
@@ -51,6 +59,11 @@ type Daemon struct {
 	machine *machine.Machine
 	spool   *spool.Spool
 	ipc     *ipc.Server
+	taken   *tunnel.Handover                // of the process that this one replaced, until the tunnel is opened
+	old     *handover.Old                   // processes that this one replaced and that still serve sessions
+	heir    atomic.Pointer[handover.Linger] // takes the audit events once this process was replaced
+
+	recording sync.RWMutex // held for writing while heir is set
 
 	busy sync.Mutex // one up, down or removal at a time
 
@@ -70,7 +83,11 @@ func Run(ctx context.Context, opt Options) error {
 	if opt.Ready != nil {
 		opt.Ready()
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-opt.Leave:
+		return d.leave(ctx)
+	}
 	d.log.Info("the service is stopping")
 	return d.Close()
 }
@@ -90,23 +107,34 @@ func Open(opt Options) (*Daemon, error) {
 		return nil, err
 	}
 	var err error
-	if d.machine, err = machine.Open(d.paths.StateFile); err != nil {
+	if d.taken, err = d.takeOver(); err != nil {
 		return nil, err
 	}
+	if d.machine, err = d.openMachine(); err != nil {
+		return nil, errors.Join(err, d.closeTaken())
+	}
 	st := d.machine.State()
+	d.old = handover.Attach(d.paths.Run, opt.Profile, d.notify, d.log)
 	d.spool, err = spool.Open(spool.Config{
 		Dir: d.paths.Spool, Limit: st.SpoolLimit, Log: d.log, Now: d.now,
-		Peer: func() string { return d.machine.State().PeerID },
+		Peer: func() string { return d.machine.State().PeerID }, Lives: d.old.Serves,
 	})
 	if err != nil {
-		return nil, errors.Join(err, d.machine.Close())
+		d.old.Store(nil)
+		d.old.Detach()
+		return nil, errors.Join(err, d.machine.Close(), d.closeTaken())
 	}
+	d.old.Store(d.spool.Append)
 	l, err := ipc.Listen(d.paths.Socket, d.paths.System)
 	if err != nil {
-		return nil, errors.Join(err, d.spool.Close(), d.machine.Close())
+		d.old.Detach()
+		return nil, errors.Join(err, d.spool.Close(), d.machine.Close(), d.closeTaken())
 	}
 	if st.Enrolled() && !st.Down {
 		d.setNetwork(d.openNetwork())
+	}
+	if err := d.closeTaken(); err != nil { // nothing wanted it
+		d.log.Warn("what the old service handed over was not closed", "err", err)
 	}
 	d.ipc = ipc.Serve(l, d.calls(), d.log)
 	return d, nil
@@ -121,6 +149,8 @@ func (d *Daemon) Close() error {
 	}
 	d.busy.Unlock()
 	d.wg.Wait()
+	d.old.Stop()
+	d.old.Detach()
 	return errors.Join(append(errs, d.spool.Close(), d.machine.Close())...)
 }
 
@@ -175,7 +205,14 @@ func (d *Daemon) watch() <-chan struct{} {
 
 // record is the SSH server's audit sink.
 func (d *Daemon) record(e audit.Event) error {
-	err := d.spool.Append(e)
+	d.recording.RLock()
+	defer d.recording.RUnlock()
+	err := error(nil)
+	if h := d.heir.Load(); h != nil {
+		err = h.Record(e)
+	} else {
+		err = d.spool.Append(e)
+	}
 	switch e.Type {
 	case audit.SessionStart, audit.SessionEnd, audit.ChannelStart, audit.ChannelEnd:
 		d.notify()

@@ -24,7 +24,6 @@ import (
 	"lanyard/service/sshconfig"
 	"lanyard/service/tunnel"
 	"lanyard/sshd"
-	"lanyard/sshd/token"
 )
 
 const (
@@ -123,6 +122,7 @@ func (n *network) close() error {
 	n.following.Wait()
 	n.applying.Lock()
 	defer n.applying.Unlock()
+	n.d.old.Stop()
 	var errs []error
 	if n.ssh != nil {
 		errs = append(errs, n.ssh.Close())
@@ -146,13 +146,8 @@ func (n *network) apply(m *api.Map) (ended []string) {
 	n.applying.Lock()
 	defer n.applying.Unlock()
 	st := n.d.machine.State()
-	trust, err := token.TrustFromMap(m)
-	if err != nil { // nobody is admitted on the word of issuers that cannot be read
-		trust = &token.Trust{MapTime: m.IssuedAt}
-	}
-	n.problem("issuers", err)
-	n.inUse.Store(&sshd.State{Trust: trust, Map: m, Enabled: st.AllowSSH})
-	ended = n.ssh.Changed()
+	n.decideBy(m, st.AllowSSH)
+	ended = append(n.ssh.Changed(), n.d.old.Apply(m, st.AllowSSH)...)
 	n.problem("tunnel", n.setTunnel(m, st))
 	n.d.notify()
 	return ended
@@ -238,7 +233,13 @@ func withLeaving(peers, before []tunnel.Peer) []tunnel.Peer {
 
 func (n *network) openTunnel(m *api.Map, st machine.State) (*tunnel.Tunnel, error) {
 	userspace := n.userspace()
-	if !userspace {
+	resume := n.d.taken
+	n.d.taken = nil
+	if userspace && resume != nil {
+		_ = resume.Close()
+		resume = nil
+	}
+	if !userspace && resume == nil {
 		for _, p := range []netip.Prefix{m.Overlay4, m.Overlay6} {
 			if !p.IsValid() {
 				continue
@@ -257,7 +258,7 @@ func (n *network) openTunnel(m *api.Map, st machine.State) (*tunnel.Tunnel, erro
 	return tunnel.Open(ctx, tunnel.Config{
 		Name: name, PrivateKey: n.d.machine.WGPrivate(), ListenPort: n.d.opt.ListenPort,
 		Addr4: m.Self.Addr4, Addr6: m.Self.Addr6, Overlay4: m.Overlay4, Overlay6: m.Overlay6,
-		Userspace: userspace,
+		Userspace: userspace, Resume: resume,
 		// A management server on loopback has all its machines on this one.
 		LoopbackEndpoints: onLoopback(st.Server),
 		Log:               n.d.log, Now: n.d.now,

@@ -101,6 +101,8 @@ func (s *Spool) endOpen(ended map[string]bool) error {
 		n, err := readNote(path)
 		key := openKey(&n.Start)
 		switch {
+		case err == nil && s.cfg.Lives != nil && s.cfg.Lives(n.Start.Session):
+			continue // its end is still to come
 		case err == nil && key != "" && !ended[key] && s.recorded(n):
 			if n.Start.Type == audit.SessionStart {
 				sessions = append(sessions, n.Start)

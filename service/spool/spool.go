@@ -55,6 +55,8 @@ type Config struct {
 	Dir   string
 	Limit int64         // DefaultLimit when 0
 	Peer  func() string // id of this machine, written into events without one; may be nil
+	// Lives reports sessions of an earlier run that another process still serves, and will end; may be nil.
+	Lives func(session string) bool
 	Log   *slog.Logger
 	Now   func() time.Time
 }

@@ -57,6 +57,7 @@ const (
 	Shutdown   Code = "shutdown"
 	// Interrupted is found at the next start: the service was killed or the machine went down.
 	Interrupted Code = "interrupted"
+	Upgraded   Code = "upgraded" // the service was replaced by a version that cannot go on with the session
 )
 
 // Sentences say what happened and what to do next. Every code above has one.
@@ -100,6 +101,7 @@ var sentences = map[Code]string{
 	EndedHere:      "The session was ended on the machine.",
 	Shutdown:       "The machine's Lanyard service is stopping.",
 	Interrupted:    "The machine's Lanyard service ended without warning.",
+	Upgraded:       "The machine's Lanyard service was upgraded to a version that cannot go on with open sessions; connect again.",
 }
 
 // Sentence returns one sentence for a person: what happened and what to do next.
