@@ -60,7 +60,8 @@ TOOLS_WINE := /usr/lib/wine/wine64=wine64 x86_64-w64-mingw32-gcc=gcc-mingw-w64-x
 TOOLS_NEEDED_desktop := $(TOOLS_WINE) Xvfb=xvfb xdotool=xdotool import=imagemagick xdpyinfo=x11-utils xsetroot=x11-xserver-utils \
   xfce4-panel=xfce4-panel xfwm4=xfwm4 xfconf-query=xfconf secret-tool=libsecret-tools dunst=dunst chromium=chromium certutil=libnss3-tools xterm=xterm \
   xclip=xclip /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf=fonts-dejavu-core
-TOOLS_NEEDED_packages := $(TOOLS_WINE) wixl=wixl msibuild=msitools osslsigncode=osslsigncode
+TOOLS_NEEDED_packages := systemd-nspawn=systemd-container mmdebstrap=mmdebstrap lintian=lintian rpm=rpm bsdtar=libarchive-tools \
+  shellcheck=shellcheck desktop-file-validate=desktop-file-utils $(TOOLS_WINE) wixl=wixl msibuild=msitools osslsigncode=osslsigncode
 endif
 check-tools:
 	@$(call install,$(TOOLS_NEEDED))

@@ -17,6 +17,7 @@ type options struct {
 	source, out, version string
 	stamp                int64
 	formats, archs       []string
+	packages             []string
 }
 
 var allFormats = []string{"deb", "rpm", "apk", "arch", "macos", "freebsd", "msi", "tar", "sbom"}
@@ -27,6 +28,7 @@ type job struct {
 	work        string // scratch
 	version     version
 	archs       []string
+	packages    []program
 	sign        signing
 	log         io.Writer
 
@@ -70,6 +72,11 @@ func build(ctx context.Context, o options, log io.Writer) (err error) {
 	j := &job{
 		source: source, out: o.out, work: work, version: v, archs: o.archs, sign: signingFromEnv(), log: log,
 		programs: map[target]string{},
+	}
+	for _, p := range []program{peer, server} {
+		if slices.Contains(o.packages, p.Name) {
+			j.packages = append(j.packages, p)
+		}
 	}
 	fmt.Fprintf(log, "Lanyard %s of %s\n", v, v.Time.Format(time.DateTime))
 	makers := map[string]func(context.Context) error{

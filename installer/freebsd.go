@@ -14,7 +14,7 @@ var freebsdABIs = []string{"14", "15"}
 
 func (j *job) freebsd(ctx context.Context) error {
 	for _, arch := range j.archs {
-		for _, p := range []program{peer, server} {
+		for _, p := range j.packages {
 			t, err := j.freebsdTree(ctx, p, arch)
 			if err != nil {
 				return err

@@ -22,7 +22,7 @@ import (
 func (j *job) linux(format string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, arch := range j.archs {
-			for _, p := range []program{peer, server} {
+			for _, p := range j.packages {
 				if err := j.linuxPackage(ctx, format, p, arch); err != nil {
 					return err
 				}

@@ -11,6 +11,7 @@ import (
 
 	"lanyard/mgmt/server"
 	"lanyard/platform/release"
+	"lanyard/platform/supervisor"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -69,6 +70,9 @@ func (a *app) serve(cmd *cobra.Command, cfg server.Config) error {
 	if err := tellSetup(cmd, s); err != nil {
 		s.Close()
 		return err
+	}
+	if err := supervisor.Find().Notify("READY=1"); err != nil {
+		cfg.Log.Warn("the system could not be told that the server is ready", "err", err)
 	}
 	err = s.Serve(cmd.Context())
 	if cerr := s.Close(); err == nil {

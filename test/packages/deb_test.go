@@ -1,0 +1,201 @@
+//go:build linux
+
+package packages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// release is the packages of one version.
+type release struct{ peer, server string }
+
+var (
+	buildOnce       sync.Once
+	v1, v2          release
+	versions        = [2]string{"1.0.0", "1.1.0"}
+	setupKeyPattern = regexp.MustCompile(`lk_[A-Za-z0-9_.-]+`)
+)
+
+// releases builds two versions.
+func releases(t *testing.T) (release, release) {
+	t.Helper()
+	buildOnce.Do(func() {
+		for i, v := range versions {
+			// DEV
+			dir := filepath.Join(built, "releases", v)
+			packages := "lanyard"
+			if i == 0 {
+				packages = "lanyard,lanyard-mgmt"
+			}
+			run(t, filepath.Join(built, "bin", "lanyard-pack"), "build", "--packages", packages, "--source", "../..", "--out", dir, "--version", v, "--stamp",
+				"1700000000", "--formats", "deb", "--archs", "amd64")
+			r := release{filepath.Join(dir, "lanyard_"+v+"-1_amd64.deb"), filepath.Join(dir, "lanyard-mgmt_"+v+"-1_amd64.deb")}
+			if i == 0 {
+				v1 = r
+			} else {
+				v2 = r
+			}
+		}
+	})
+	if v2.peer == "" {
+		t.Fatal("the packages were not built")
+	}
+	return v1, v2
+}
+
+// network is a server and two machines of it.
+func network(t *testing.T, w *town, r release) (office, web, runner *box) {
+	t.Helper()
+	var booting sync.WaitGroup
+	office, web, runner = w.make("office", 1), w.make("web-1", 2), w.make("runner", 3)
+	for _, b := range []*box{office, web, runner} {
+		booting.Go(b.start)
+	}
+	booting.Wait()
+	office.write("/etc/default/lanyard-mgmt", "LANYARD_MGMT_OPTIONS=\"--listen "+office.addr+":443\"\n")
+	if out, err := office.try("dpkg", "--force-confold", "--install", office.carry(r.server)); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, out, office.journal())
+	}
+	if s := office.property("lanyard-mgmt", "ActiveState"); s != "active" {
+		t.Fatalf("the server is %s\n%s", s, office.journal())
+	}
+	mgmt := func(args ...string) string { return office.do("lanyard-mgmt", args...) }
+	var join []string
+	until(t, 10*time.Second, "the join command in the log", func() error {
+		log := office.journal()
+		if join = regexp.MustCompile(`lanyard up (https://\S+)`).FindStringSubmatch(log); join == nil {
+			return errors.New(log)
+		}
+		return nil
+	})
+	for b, tag := range map[*box]string{web: "tag:web", runner: "tag:runner"} {
+		key := setupKeyPattern.FindString(mgmt("setup-key", "new", "--uses", "1", "--expires", "1h", "--tag", tag))
+		b.mustInstall(r.peer)
+		b.write("/root/key", key+"\n")
+		b.do("lanyard", "up", join[1], "--setup-key-file", "/root/key", fmt.Sprintf("--allow-ssh=%v", b == web))
+	}
+	web.do("useradd", "--create-home", "--shell", "/bin/bash", "deploy")
+	runner.do("useradd", "--create-home", "--shell", "/bin/bash", "ansible")
+	mgmt("policy", "add", "playbooks", "--from", "machine:runner/ansible", "--to", "tag:web", "--as", "deploy")
+	return office, web, runner
+}
+
+func (b *box) carry(deb string) string {
+	b.t.Helper()
+	data, err := os.ReadFile(deb)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	name := "/root/" + filepath.Base(deb)
+	if err := os.WriteFile(filepath.Join(b.root, name), data, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+	return name
+}
+
+func (b *box) as(account string, args ...string) (string, error) {
+	return b.try("runuser", append([]string{"-u", account, "--", "env", "HOME=/home/" + account}, args...)...)
+}
+
+func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
+	w := newTown(t)
+	one, two := releases(t)
+	office, web, runner := network(t, w, one)
+	_ = office
+	if s := web.property("lanyard", "StatusErrno") + web.property("lanyard", "ActiveState") + web.property("lanyard", "SubState"); s != "0activerunning" {
+		t.Fatalf("the service is %s", s)
+	}
+	const target = "deploy@web-1.lanyard.internal"
+	until(t, 40*time.Second, "ssh", func() error {
+		out, err := runner.as("ansible", "ssh", target, "id -un; sudo -n true; cat /proc/self/status | grep CapBnd")
+		if !strings.HasPrefix(out, "deploy\n") {
+			return fmt.Errorf("%w: %s\n%s", err, out, web.journal())
+		}
+		return nil
+	})
+	before := web.property("lanyard", "MainPID")
+
+	// A gigabyte, held back so that it takes longer than the upgrade.
+	runner.do("runuser", "-u", "ansible", "--", "dd", "if=/dev/urandom", "of=/home/ansible/big", "bs=1M", "count=1024", "status=none")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	scp := runner.command(ctx, "runuser", "-u", "ansible", "--", "env", "HOME=/home/ansible", "scp", "-q", "-l", "400000", "/home/ansible/big", target+":big")
+	copying := make(chan error, 1)
+	go func() {
+		out, err := scp.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		copying <- err
+	}()
+	size := func() int64 {
+		fi, err := os.Stat(filepath.Join(web.root, "home/deploy/big"))
+		if err != nil {
+			return 0
+		}
+		return fi.Size()
+	}
+	until(t, 60*time.Second, "scp begins", func() error {
+		if size() < 16<<20 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	web.mustInstall(two.peer)
+	at := size()
+	select {
+	case err := <-copying:
+		t.Fatalf("scp ended before the upgrade did: %v", err)
+	default:
+	}
+	if at >= 1<<30 {
+		t.Fatal("scp was done before the upgrade")
+	}
+	t.Logf("upgraded when %d MiB of 1024 were there", at>>20)
+	if after := web.property("lanyard", "MainPID"); after == before {
+		t.Fatal("the same process runs after the upgrade")
+	}
+	if out := web.do("lanyard", "--version"); !strings.Contains(out, versions[1]) {
+		t.Fatalf("version %s", out)
+	}
+	status := web.do("lanyard", "status", "--json")
+	if !strings.Contains(status, `"release": "`+versions[1]+`"`) || !strings.Contains(status, `"local_user": "deploy"`) {
+		t.Fatalf("the new service does not show the session of the old one:\n%s", status)
+	}
+	// The new one serves new sessions beside it.
+	if out, err := runner.as("ansible", "ssh", target, "id -un"); err != nil || !strings.HasSuffix(out, "deploy\n") {
+		t.Fatalf("%v: %s\n%s", err, out, web.journal())
+	}
+	if err := <-copying; err != nil {
+		t.Fatalf("%v\n%s", err, web.journal())
+	}
+	sum := func(b *box, path string) string { return strings.Fields(b.do("sha256sum", path))[0] }
+	if sum(runner, "/home/ansible/big") != sum(web, "/home/deploy/big") {
+		t.Fatal("the copy differs")
+	}
+	until(t, 20*time.Second, "the old process ends", func() error {
+		out := web.do("sh", "-c", "ps -C lanyard -o args= | grep -c 'service run'")
+		if strings.TrimSpace(out) != "2" { // the keeper and the service
+			return errors.New(out)
+		}
+		return nil
+	})
+	// Both ends of both sessions are in the audit log.
+	until(t, 20*time.Second, "audit", func() error {
+		out := office.do("lanyard-mgmt", "audit", "--json")
+		starts, ends := strings.Count(out, `"session.start"`), strings.Count(out, `"session.end"`)
+		if starts < 3 || starts != ends {
+			return fmt.Errorf("%d starts, %d ends", starts, ends)
+		}
+		return nil
+	})
+}
