@@ -59,7 +59,9 @@ func Attach(run, profile string, changed func(), log *slog.Logger) *Old {
 			continue
 		}
 		p := &process{conn: c, gone: make(chan struct{}), out: json.NewEncoder(c), waiting: map[uint64]chan note{}, listed: make(chan struct{})}
+		o.mu.Lock()
 		o.all = append(o.all, p)
+		o.mu.Unlock()
 		o.reading.Go(func() { o.read(p) })
 	}
 	all := o.processes()
