@@ -148,6 +148,17 @@ func (j *job) linuxTree(ctx context.Context, p program, arch string) (tree, erro
 	return t, errors.Join(errs...)
 }
 
+const trayManual = `.TH LANYARD\-TRAY 1 "%s" "Lanyard %s" "Lanyard"
+.SH NAME
+lanyard\-tray \- Lanyard's icon in the panel
+.SH SYNOPSIS
+.B lanyard\-tray
+.SH DESCRIPTION
+It starts with the desktop session, shows whether this machine is connected and somebody is signed in, and signs in and out.
+.SH SEE ALSO
+.BR lanyard (1)
+`
+
 // linuxTray adds the tray, which starts with every desktop session unless a person says otherwise.
 func (j *job) linuxTray(ctx context.Context, t *tree, arch string) error {
 	file, err := j.compile(ctx, tray, "linux", arch)
@@ -160,6 +171,7 @@ func (j *job) linuxTray(ctx context.Context, t *tree, arch string) error {
 		return err
 	}
 	t.file("/usr/share/applications/lanyard-tray.desktop", desktop)
+	t.file("/usr/share/man/man1/lanyard-tray.1.gz", compress(fmt.Appendf(nil, trayManual, j.version.Time.Format("January 2006"), j.version)))
 	start := bytes.Replace(desktop, []byte("lanyard-tray\n"), []byte("lanyard-tray --autostart\n"), 1) // ends where the person wants none
 	*t = append(*t, entry{Path: "/etc/xdg/autostart/lanyard-tray.desktop", Mode: 0o644, Data: start, Config: true})
 	action, err := text("internal.lanyard.policy") // what the system's dialog for rights says

@@ -199,3 +199,105 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 		return nil
 	})
 }
+
+func TestPackageLife(t *testing.T) {
+	w := newTown(t)
+	one, two := releases(t)
+	b := w.boot("life", 1)
+	b.mustInstall(one.peer)
+	if s := b.property("lanyard", "ActiveState") + " " + b.property("lanyard", "UnitFileState"); s != "active enabled" {
+		t.Fatalf("after installation: %s\n%s", s, b.journal())
+	}
+	identity := func() string {
+		t.Helper()
+		return b.do("sha256sum", "/var/lib/lanyard/default/state.json")
+	}
+	first := identity()
+
+	// Killed, it is back.
+	pid := b.property("lanyard", "MainPID")
+	killed := time.Now()
+	b.do("pkill", "-KILL", "-x", "lanyard")
+	until(t, 10*time.Second, "the service is back", func() error {
+		if out, err := b.try("lanyard", "status"); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		if b.property("lanyard", "MainPID") == pid {
+			return errors.New("the old one")
+		}
+		return nil
+	})
+	if took := time.Since(killed); took > 3*time.Second {
+		t.Errorf("back after %s, want 3 s", took)
+	} else {
+		t.Logf("killed, it was back after %s", took.Round(time.Millisecond))
+	}
+
+	// An upgrade keeps the identity and what an administrator wrote and disabled.
+	b.write("/etc/default/lanyard", "# mine\n")
+	b.do("systemctl", "disable", "lanyard")
+	if out, err := b.try("dpkg", "--force-confold", "--install", b.carry(two.peer)); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if s := b.property("lanyard", "UnitFileState"); s != "disabled" {
+		t.Errorf("disabled, it was %s after the upgrade", s)
+	}
+	if identity() != first {
+		t.Error("the upgrade changed the machine's identity")
+	}
+	if s := b.do("cat", "/etc/default/lanyard"); s != "# mine\n" {
+		t.Errorf("the administrator's file became %q", s)
+	}
+
+	// A downgrade is refused, and leaves everything as it was.
+	out, err := b.install(one.peer)
+	if err == nil || !strings.Contains(out, "is older") {
+		t.Errorf("the downgrade was not refused: %v\n%s", err, out)
+	}
+	if v := b.do("dpkg-query", "-W", "-f", "${Version} ${db:Status-Status}", "lanyard"); v != versions[1]+"-1 installed" {
+		t.Errorf("after the refused downgrade: %s", v)
+	}
+	if out := b.do("lanyard", "--version"); !strings.Contains(out, versions[1]) {
+		t.Errorf("after the refused downgrade: %s", out)
+	}
+
+	// Removal leaves the identity, purge nothing.
+	b.do("dpkg", "--remove", "lanyard")
+	if out, err := b.try("pgrep", "-x", "lanyard"); err == nil {
+		t.Errorf("still running after removal: %s", out)
+	}
+	if identity() != first {
+		t.Error("removal touched the machine's identity")
+	}
+	for _, gone := range []string{"/usr/bin/lanyard", "/run/lanyard", "/etc/ssh/ssh_config.d/20-lanyard.conf"} {
+		if _, err := os.Lstat(filepath.Join(b.root, gone)); err == nil {
+			t.Errorf("%s is still there after removal", gone)
+		}
+	}
+	b.do("dpkg", "--purge", "lanyard")
+	if out := b.do("sh", "-c", "find / -xdev -iname '*lanyard*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/run/systemd/*' | sort"); out != "" {
+		t.Errorf("after the purge there is still:\n%s", out)
+	}
+	b.mustInstall(two.peer)
+	if s := b.property("lanyard", "ActiveState") + " " + b.property("lanyard", "UnitFileState"); s != "active enabled" {
+		t.Errorf("installed again after a purge: %s\n%s", s, b.journal())
+	}
+	if identity() == first {
+		t.Error("the purged identity is back")
+	}
+	t.Log(b.do("systemd-analyze", "--no-pager", "verify", "lanyard.service"))
+}
+
+func TestLintianAndShellcheckAreClean(t *testing.T) {
+	needsRoot(t)
+	one, _ := releases(t)
+	if out := run(t, "lintian", "--allow-root", "--fail-on", "warning,error", one.peer, one.server); out != "" {
+		t.Error(out)
+	}
+	scripts, err := filepath.Glob("../../installer/scripts/*.sh")
+	if err != nil || len(scripts) < 15 {
+		t.Fatalf("%d scripts, %v", len(scripts), err)
+	}
+	run(t, "shellcheck", append([]string{"-s", "sh"}, scripts...)...)
+	run(t, "desktop-file-validate", "../../installer/files/lanyard-tray.desktop")
+}
