@@ -147,6 +147,11 @@ EOF
 python3 -W ignore try.py; cmp big back`,
 	},
 	{
+		name: "Go programs (x/crypto/ssh, pkg/sftp)", does: "concurrent writes, fsync, rename over a file, walk, with key and certificate files", state: works,
+		script: `
+"$BIN/gosftp" "deploy@$ADDR:$PORT" "$KEY" "$CERT" "$R" big`,
+	},
+	{
 		name: "PuTTY plink, psftp", does: "exec, exit status, put, get, with key and certificate files", state: works,
 		script: `
 cp "$KEY" key; chmod 600 key

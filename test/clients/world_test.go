@@ -165,7 +165,7 @@ func (w *world) run(ctx context.Context, s server, dir, script string) (string, 
 		}
 	}
 	c := w.laptop.Command(ctx, "ann", "bash", "-c", prelude+script)
-	c.Env = append(append(c.Env, s.env...), "D="+local, "R="+remote, "LOGIN_KEY=/home/ann/.ssh/id_sshd")
+	c.Env = append(append(c.Env, s.env...), "D="+local, "R="+remote, "LOGIN_KEY=/home/ann/.ssh/id_sshd", "BIN="+w.lab.Bin())
 	out, err := c.CombinedOutput()
 	return string(out), err
 }
