@@ -120,7 +120,7 @@ cp big mnt/big; cmp big mnt/big; mkdir mnt/d; mv mnt/big mnt/d/moved; echo line 
 		script: `
 for i in $(seq 20); do echo "h$i ansible_host=$HOST ansible_user=deploy n=$i"; done >hosts
 export ANSIBLE_LOCAL_TEMP="$D/tmp" ANSIBLE_SSH_ARGS='-o ControlPath=none' ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3 ANSIBLE_TIMEOUT=60
-ansible all -i hosts -f 20 -m ping >out 2>&1 || { tail -30 out; exit 1; }; [ "$(grep -c '"ping": "pong"' out)" = 20 ]
+ANSIBLE_PIPELINING=1 ansible all -i hosts -f 20 -m ping >out 2>&1 || { tail -30 out; exit 1; }; [ "$(grep -c '"ping": "pong"' out)" = 20 ]
 ansible h1,h2 -i hosts -f 20 -m copy -a "src=$D/big dest=$R/copy-{{ n }}" >out 2>&1 || { tail -30 out; exit 1; }
 ssh $T cat $R/copy-2 | cmp - big`,
 	},
