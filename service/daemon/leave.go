@@ -58,14 +58,14 @@ func (n *network) endAll(code reason.Code) {
 
 // giveUp hands over to the process that waits, and lingers.
 func (d *Daemon) giveUp(ctx context.Context, offer *handover.Offer) error {
-	errs := []error{d.ipc.Close()}
-	d.busy.Lock()
-	defer d.busy.Unlock()
-	n := d.network()
-	heir, err := handover.NewLinger(d.paths.Run, d.opt.Profile, n.left(), d.log)
+	errs := []error{d.ipc.Close()} // and with it every call that could change the network
+	heir, err := handover.NewLinger(d.paths.Run, d.opt.Profile, d.network().left(), d.log)
 	if err != nil {
 		return errors.Join(err, d.Close())
 	}
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	n := d.network()
 	var gift *tunnel.Handover
 	if n != nil {
 		gift = n.detach()
