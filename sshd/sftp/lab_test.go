@@ -21,14 +21,17 @@ func TestMain(m *testing.M) {
 		os.Exit(Main(os.Args[2:]))
 	}
 	code := m.Run()
-	if dir, err := program(); err == nil && os.Getenv("SFTP_TEST_KEEP") == "" {
-		os.RemoveAll(filepath.Dir(dir))
+	if programDir != "" {
+		os.RemoveAll(programDir)
 	}
 	os.Exit(code)
 }
 
 // account of the tests that run as root: nobody, which every system has (OpenSSH's server wants to know its account).
 const account = 65534
+
+// programDir is where program put it, "" before.
+var programDir string
 
 // program is this program where every account can run it.
 var program = sync.OnceValues(func() (string, error) {
@@ -47,6 +50,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
+	programDir = dir
 	p := filepath.Join(dir, "server")
 	return p, os.WriteFile(p, b, 0o755)
 })
