@@ -94,6 +94,12 @@ func TestPanelShowsEveryState(t *testing.T) {
 			s := c.status
 			s.Caller = ipc.Caller{Account: "root", Class: ipc.ClassChange}
 			r.is(menu.Build(state(&s, "")))
+			if len(s.Sessions) > 0 {
+				n := r.shows("    End the session of a_b@example.com")
+				if raw := n.props["label"].Value(); raw != "    End the session of a__b@example.com" {
+					t.Errorf("the line would mark a key: %q", raw)
+				}
+			}
 		})
 	}
 	issued := time.Now()
@@ -158,8 +164,11 @@ func TestIconComesBackWithThePanel(t *testing.T) {
 		dbus.FieldPath: dbus.MakeVariant(dbus.ObjectPath("/x")), dbus.FieldInterface: dbus.MakeVariant("org.freedesktop.Secret.Prompt"),
 		dbus.FieldMember: dbus.MakeVariant("Completed"), dbus.FieldDestination: dbus.MakeVariant(r.name),
 	}}
-	if call := r.conn.Send(stray, nil); call != nil && call.Err != nil {
-		t.Fatal(call.Err)
+	for range 5 { // the library listens a moment after it has registered, and nothing tells when
+		time.Sleep(100 * time.Millisecond)
+		if call := r.conn.Send(stray, nil); call != nil && call.Err != nil {
+			t.Fatal(call.Err)
+		}
 	}
 	for range 2 {
 		r.panel.conn.Close()

@@ -136,7 +136,8 @@ func (p *panel) item(t *testing.T) string {
 	t.Helper()
 	select {
 	case s := <-p.items:
-		return s[:strings.Index(s, "/")]
+		name, _, _ := strings.Cut(s, "/")
+		return name
 	case <-time.After(10 * time.Second):
 		t.Fatal("no icon was registered")
 		return ""

@@ -23,6 +23,7 @@ type fakeClock struct {
 	mu    sync.Mutex
 	at    time.Time
 	waits []chan time.Time
+	n     int // waits begun
 }
 
 func newClock() *fakeClock {
@@ -40,7 +41,15 @@ func (c *fakeClock) after(time.Duration) <-chan time.Time {
 	defer c.mu.Unlock()
 	ch := make(chan time.Time, 1)
 	c.waits = append(c.waits, ch)
+	c.n++
 	return ch
+}
+
+// begun counts the waits so far.
+func (c *fakeClock) begun() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
 }
 
 // move sets the clock on and ends the waits.
@@ -65,11 +74,11 @@ type stage struct {
 	refreshes int
 	refused   error // what a refresh answers
 	logins    int
-	tabs      int
-	loginErr  error
-	shown     menu.Menu
-	notes     []notify.Note
-	pressed   func(string)
+
+	loginErr error
+	shown    menu.Menu
+	notes    []notify.Note
+	pressed  func(string)
 }
 
 func newStage(t *testing.T) *stage {
@@ -152,6 +161,7 @@ func (s *stage) pass(d time.Duration) {
 	for ; d > 0; d -= look {
 		s.clock.move(look)
 		s.settle()
+		s.settle() // what the first round began
 	}
 }
 
@@ -159,23 +169,21 @@ func (s *stage) pass(d time.Duration) {
 func (s *stage) sleeps(d time.Duration) {
 	s.clock.move(d)
 	s.settle()
+	s.settle() // what the first round began
 }
 
 // settle waits until the tray has done what there is and waits for time again.
 func (s *stage) settle() {
-	for range 3 {
-		done := make(chan struct{})
-		s.do(func() { close(done) })
-		<-done
-		for {
-			var busy bool
-			check := make(chan struct{})
-			s.do(func() { busy = s.keeping; close(check) })
-			<-check
-			if !busy {
-				break
-			}
-			time.Sleep(time.Millisecond)
+	for busy := true; busy; {
+		var waits int
+		seen := make(chan struct{})
+		s.do(func() {
+			waits, busy = s.clock.begun(), s.keeping
+			close(seen)
+		})
+		<-seen
+		for s.clock.begun() == waits {
+			time.Sleep(100 * time.Microsecond)
 		}
 	}
 }

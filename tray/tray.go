@@ -78,7 +78,7 @@ func newTray(ctx context.Context, profile string, settings *settingsFile) *tray 
 // look is how often the clock is looked at: what is due by it, and whether it jumped.
 const look = 20 * time.Second
 
-// jump is how far the clock may be from where a wait should have left it. More is a sleep, or a clock that was set.
+// jump is how far beyond a wait's time the clock may be. More is a sleep, or a clock that was set.
 const jump = 10 * time.Second
 
 // run is the tray until it quits.
@@ -103,11 +103,12 @@ func (t *tray) run() {
 				}
 			}
 		case <-t.clock.after(look):
-			if d := t.clock.now().Round(0).Sub(before) - look; d > jump || d < -jump {
-				t.log.Info("the clock jumped; the machine slept, or it was set", "by", d)
-				t.keeper.wake()
-			}
 			t.lookAgain()
+		}
+		// Whatever ended the wait: in a machine that wakes up, others are as quick as the timer.
+		if d := t.clock.now().Round(0).Sub(before); d > look+jump || d < -jump {
+			t.log.Info("the clock jumped; the machine slept, or it was set", "by", d)
+			t.keeper.wake()
 		}
 	}
 	t.unfollow()

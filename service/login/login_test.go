@@ -313,6 +313,24 @@ func TestBlockedPersonLosesTheLoginHere(t *testing.T) {
 	}
 }
 
+// A clock five minutes off makes every proof too old or too new: the person is told, and keeps the sign-in.
+func TestWrongClockIsSaidAndEndsNothing(t *testing.T) {
+	s := newStub(t)
+	c := s.config(t)
+	if _, err := c.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.refuse = &api.Error{Status: 401, Code: string(reason.ClockSkew), Message: reason.ClockSkew.Sentence()}
+	c.Now = func() time.Time { return time.Now().Add(40 * time.Minute) }
+	err := c.Ensure(t.Context(), peerID, 0, true)
+	if err == nil || !strings.Contains(err.Error(), "clocks") || s.logins != 1 {
+		t.Errorf("error %v, logins %d", err, s.logins)
+	}
+	if _, err := Load(c.Paths, peerID); err != nil {
+		t.Errorf("the sign-in is gone: %v", err)
+	}
+}
+
 func TestWithoutALoginOneIsMadeOnlyWhereAllowed(t *testing.T) {
 	s := newStub(t)
 	c := s.config(t)
