@@ -34,6 +34,11 @@ func problem(err error) (shown *api.Error, fault bool) {
 		return &api.Error{Status: http.StatusUnauthorized, Code: string(r.Code), Message: r.Code.Sentence()}, r.Code == reason.Internal
 	case errors.As(err, &tooLarge):
 		return &api.Error{Status: http.StatusRequestEntityTooLarge, Message: "The request is too large."}, false
+	case store.IsFull(err):
+		return &api.Error{
+			Status: http.StatusInsufficientStorage, Code: string(reason.Internal),
+			Message: "The disk of the management server is full, so nothing was changed; make room there and try again.",
+		}, true
 	case errors.Is(err, store.ErrNotFound):
 		return &api.Error{Status: http.StatusNotFound, Message: "There is no such object; check the name."}, false
 	case errors.Is(err, store.ErrExists):

@@ -13,9 +13,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+	"modernc.org/sqlite" // also the database/sql driver "sqlite"
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
@@ -92,6 +93,13 @@ func openWaiting(ctx context.Context, dir string, now func() time.Time, busy tim
 // Close closes the database and lets the next process have the folder.
 func (s *Store) Close() error {
 	return errors.Join(s.db.Close(), s.lock.Close())
+}
+
+// IsFull reports whether err came of a disk, or a quota, without room.
+func IsFull(err error) bool {
+	const full = 13 // SQLITE_FULL
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == full || errors.Is(err, syscall.ENOSPC)
 }
 
 // Ping reports whether the database answers.

@@ -22,6 +22,20 @@ func TestNamesThatCouldMeanSomethingElseAreRefused(t *testing.T) {
 	}
 }
 
+// Also where a directory has an account of that very name: other tools on the way take it for a number.
+func TestNumbersAreNoNames(t *testing.T) {
+	for _, name := range []string{"0", "00", "1000", "0x0", "0x1F", "0X1f", "0x"} {
+		if err := CheckName(name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q is taken for a name: %v", name, err)
+		}
+	}
+	for _, name := range []string{"a0", "0a", "x0", "0xg"} {
+		if err := CheckName(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestRoot(t *testing.T) {
 	a, err := Lookup("root")
 	if err != nil || a.Uid != 0 || a.UID != "0" || !a.Privileged || !a.System || a.Locked || a.Home == "" {

@@ -90,6 +90,9 @@ func (d *Daemon) join(ctx context.Context, r ipc.UpRequest, join func(*machine.S
 	if r.SetupKey == "" {
 		return true, d.machine.Update(join)
 	}
+	if _, err := mapKeyPin(r.SetupKey); err != nil { // before the key is used up
+		return false, err
+	}
 	body, err := d.enrollBody(next, r.SetupKey)
 	if err != nil {
 		return false, err
@@ -159,15 +162,26 @@ func (d *Daemon) enrollBody(st machine.State, setupKey string) ([]byte, error) {
 
 // checkMapKey compares the key that will sign maps with the pin that the setup key carries after its dot.
 func checkMapKey(setupKey string, mapKey []byte) error {
-	_, pin, ok := strings.Cut(strings.TrimSpace(setupKey), ".")
-	if !ok {
-		return bad("The setup key is not whole: it ends in a dot and 22 characters; copy it again.")
+	pin, err := mapKeyPin(setupKey)
+	if err != nil {
+		return err
 	}
 	sum := sha256.Sum256(mapKey)
-	if want := base64.RawURLEncoding.EncodeToString(sum[:])[:22]; pin != want {
+	if want := base64.RawURLEncoding.EncodeToString(sum[:])[:pinLength]; pin != want {
 		return bad("The management server signs maps with another key than the one that the setup key names. Either the key is of another server, or somebody is in between; ask your administrator for a new setup key.")
 	}
 	return nil
+}
+
+// pinLength is how many characters of the map key's hash a setup key carries.
+const pinLength = 22
+
+func mapKeyPin(setupKey string) (string, error) {
+	_, pin, ok := strings.Cut(strings.TrimSpace(setupKey), ".")
+	if !ok || len(pin) != pinLength {
+		return "", bad("The setup key is not whole: it ends in a dot and %d characters; copy it again.", pinLength)
+	}
+	return pin, nil
 }
 
 // settle waits until the map is in force and the tunnel is open, or says what is in the way.

@@ -204,7 +204,13 @@ func TestSilentFlowsExpire(t *testing.T) {
 	f, c := newFilter(t)
 	f.Outbound(udp(own4, peer4, 5000, 53))
 	f.Inbound(tcp(peer4, own4, 1, 22, flagSYN))
+	if _, ok := f.Source(netip.AddrPortFrom(peer4, 1)); !ok {
+		t.Error("a connection has no source")
+	}
 	c.t = c.t.Add(idleOpening + time.Second)
+	if id, ok := f.Source(netip.AddrPortFrom(peer4, 1)); ok {
+		t.Errorf("a connection that has run out is still %q's", id)
+	}
 	f.Expire()
 	if f.Flows() != 0 {
 		t.Error("a connection that never opened is still in the table")

@@ -162,3 +162,16 @@ func (s *Spool) recorded(n note) bool {
 	// Deleted, which only happens to segments that were delivered.
 	return len(s.segments) > 0 && n.Segment < s.segments[0].number
 }
+
+// probe finds out whether a disk that failed takes a note again. s.mu is held.
+func (s *Spool) probe() {
+	if s.failed == nil {
+		return
+	}
+	path := filepath.Join(s.cfg.Dir, "probe")
+	err := os.WriteFile(path, make([]byte, maxText), 0o600)
+	if errors.Join(err, os.Remove(path)) == nil {
+		s.failed = nil
+		s.cfg.Log.Info("the audit spool can be written again", "dir", s.cfg.Dir)
+	}
+}

@@ -107,6 +107,7 @@ func (s *Spool) merger() {
 			return
 		case <-tick.C:
 			s.mu.Lock()
+			s.probe()
 			s.payOwed()
 			s.flushMerged(s.cfg.Now().Add(-mergeFor))
 			s.mu.Unlock()

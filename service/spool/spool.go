@@ -74,7 +74,7 @@ type Spool struct {
 	refused  int64      // of them, bytes of refusals not delivered
 	merging  map[mergeKey]*merged
 	owed     []audit.Event // ends that found no room
-	failed   error         // of the last write; cleared by the next that works
+	failed   error         // of the last write; cleared when sessions can begin again
 	appended chan struct{}
 	closed   bool
 
@@ -241,7 +241,9 @@ func (s *Spool) writeLine(e audit.Event) error {
 	if key != "" && !begins(e.Type) {
 		s.removeNote(key)
 	}
-	s.failed = nil
+	if begins(e.Type) { // an end may still fit where no session does
+		s.failed = nil
+	}
 	s.waiting = append(s.waiting, entry{id: e.ID, seg: seg, off: seg.size, len: len(line), refusal: e.Type == audit.Refused})
 	seg.size += int64(len(line))
 	seg.left++

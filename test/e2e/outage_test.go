@@ -213,3 +213,12 @@ func balanced(events []audit.Event) error {
 	}
 	return nil
 }
+
+// contains checks that all holds every event of sent, once.
+func contains(all, sent []audit.Event) error {
+	ids := map[string]bool{}
+	for _, e := range sent {
+		ids[e.ID] = true
+	}
+	return same(sent, slices.DeleteFunc(slices.Clone(all), func(e audit.Event) bool { return !ids[e.ID] }))
+}

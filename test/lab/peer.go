@@ -31,8 +31,8 @@ type Joining struct {
 // Enrol starts the daemon on a machine and enrols it with a setup key.
 func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, error) {
 	m := g.lab.Machine(machine)
-	p := &Peer{Machine: m, mgmt: g, argv: []string{g.lab.Program("lanyard"), "service", "run"}}
-	if err := p.StartDaemon(ctx); err != nil {
+	p, err := g.Service(ctx, machine)
+	if err != nil {
 		return nil, err
 	}
 	key, err := g.SetupKey(ctx, j.Tags...)
@@ -54,6 +54,12 @@ func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, err
 		return nil, err
 	}
 	return p, os.Remove(m.Path(file))
+}
+
+// Service starts the daemon on a machine that is not part of a network yet.
+func (g *Mgmt) Service(ctx context.Context, machine string) (*Peer, error) {
+	p := &Peer{Machine: g.lab.Machine(machine), mgmt: g, argv: []string{g.lab.Program("lanyard"), "service", "run"}}
+	return p, p.StartDaemon(ctx)
 }
 
 // StartDaemon starts the daemon and waits until it answers.

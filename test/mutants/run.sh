@@ -1,0 +1,35 @@
+#!/bin/bash
+# Takes out one security check after the other (mutants.txt) in a copy of the tree, and runs the tests that must notice.
+# Writes one line for each: caught, with the first test that failed, or MISSED. Run it from the top of the tree; a
+# pattern as its argument chooses mutants.
+set -eu
+list=$PWD/test/mutants/mutants.txt
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z | xargs -0 cp --parents -t "$copy"
+missed=0
+while IFS=$'\t' read -r file pkg old new what; do
+	case $file in '' | '#'*) continue ;; esac
+	[[ "$file $what" =~ ${1:-.} ]] || continue
+	if ! OLD=$old NEW=$new perl -0pe 'BEGIN { $o = $ENV{OLD}; $n = $ENV{NEW} } $c = s/\Q$o\E/$n/; END { exit($c ? 0 : 1) }' "$file" >"$copy/$file"; then
+		printf 'STALE\t%s\t%s\n' "$file" "$what"
+		missed=$((missed + 1))
+	else
+		out=$(cd "$copy" && go test -count=1 -timeout 5m "$pkg" 2>&1) && rc=0 || rc=$?
+		if [ $rc = 0 ]; then
+			printf 'MISSED\t%s\t%s\n' "$file" "$what"
+			missed=$((missed + 1))
+		else
+			if grep -q 'build failed' <<<"$out"; then
+				printf 'BROKEN\t%s\t%s\n' "$file" "$what"
+				missed=$((missed + 1))
+				cp "$file" "$copy/$file"
+				continue
+			fi
+			test=$(grep -oE -m1 -- '--- FAIL: \S+' <<<"$out" | cut -d' ' -f3 || true)
+			printf 'caught\t%s\t%s\t%s\n' "$file" "$what" "${test:-?}"
+		fi
+	fi
+	cp "$file" "$copy/$file"
+done <"$list"
+exit $((missed > 0))
