@@ -75,7 +75,7 @@ func (c *Control) newest(ctx context.Context, peerID string) (store.StoredMap, e
 			return m, err
 		}
 	}
-	if err := c.compileBetween(ctx); err != nil {
+	if _, err := c.compile(ctx); err != nil {
 		return store.StoredMap{}, err
 	}
 	return c.Store.Map(ctx, peerID)
