@@ -75,5 +75,8 @@ func (j *job) stage(e entry) (string, error) {
 		f.Close()
 		return "", err
 	}
-	return f.Name(), f.Close()
+	if err := f.Close(); err != nil {
+		return "", err
+	}
+	return f.Name(), os.Chtimes(f.Name(), j.version.Time, j.version.Time) // apk keeps the time of scripts
 }
