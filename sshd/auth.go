@@ -193,6 +193,8 @@ func (s *Server) account(name string) (accounts.Account, error) {
 		return a, &reason.Error{Code: reason.NoAccount, Detail: "the account is locked or has expired"}
 	case a.NoLogin:
 		return a, &reason.Error{Code: reason.NoAccount, Detail: "its shell lets nobody in"}
+	case a.Closed:
+		return a, &reason.Error{Code: reason.NoLogins, Detail: "nologin(5)"}
 	case !spawn.CanServe(a):
 		return a, &reason.Error{Code: reason.NoAccount, Detail: spawn.ErrAccount.Error()}
 	}

@@ -25,6 +25,7 @@ type Account struct {
 	System     bool // made for a service, not for a person
 	Locked     bool // expired or locked by an administrator
 	NoLogin    bool // its shell lets nobody in
+	Closed     bool // the machine takes nobody but root now: it is shutting down, or so an administrator said (nologin(5))
 }
 
 // ErrNotFound says that no account has this name. Names that may not be asked for wrap it too: the person who

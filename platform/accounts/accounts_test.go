@@ -74,6 +74,41 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+func TestClosedMachineTakesRootOnly(t *testing.T) {
+	for _, at := range []string{"etc/nologin", "run/nologin"} {
+		dir := t.TempDir()
+		for _, d := range []string{"etc", "run"} {
+			if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := database{filepath.Join(dir, "etc")}
+		for name, content := range map[string]string{
+			"passwd": "root:x:0:0::/root:/bin/sh\nann:x:1001:1005:Ann:/home/ann:\n", "group": "ann:x:1005:\n", "login.defs": "",
+		} {
+			if err := os.WriteFile(filepath.Join(d.etc, name), []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		closed := func(name string) bool {
+			a, err := d.lookup(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a.Closed
+		}
+		if closed("ann") {
+			t.Error("an open machine is closed")
+		}
+		if err := os.WriteFile(filepath.Join(dir, at), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if !closed("ann") || closed("root") {
+			t.Errorf("%s: ann %v, root %v", at, closed("ann"), closed("root"))
+		}
+	}
+}
+
 func FuzzPasswdLine(f *testing.F) {
 	f.Add("ann:x:1001:1005:Ann:/home/ann:/bin/sh")
 	f.Fuzz(func(t *testing.T, line string) {

@@ -45,7 +45,18 @@ func (d database) lookup(name string) (Account, error) {
 	a.System = a.Uid < d.firstPerson() || a.Uid == 65534
 	a.NoLogin = noLogin(a.Shell)
 	a.Locked = a.Locked || d.expired(name, time.Now())
+	a.Closed = a.Uid != 0 && d.closed()
 	return a, nil
+}
+
+// closed looks where pam_nologin(8) does; systemd makes the second at shutdown.
+func (d database) closed() bool {
+	for _, f := range []string{"nologin", "../run/nologin"} {
+		if _, err := os.Stat(filepath.Join(d.etc, f)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (d database) passwd(name string) (Account, bool, error) {

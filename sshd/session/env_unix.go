@@ -33,11 +33,6 @@ func baseEnv(a accounts.Account) []string {
 			env = append(env, "XDG_RUNTIME_DIR="+run)
 		}
 	}
-	for _, dir := range []string{"/var/mail/", "/var/spool/mail/"} {
-		if _, err := os.Stat(dir); err == nil {
-			return append(env, "MAIL="+dir+a.Name)
-		}
-	}
 	return env
 }
 

@@ -43,6 +43,7 @@ const (
 	TooMany     Code = "too-many"      // too many attempts, sessions or connections
 	Disabled    Code = "disabled"      // SSH is switched off on this machine
 	Limits      Code = "limits"        // the machine's own limits.yaml forbids it
+	NoLogins    Code = "no-logins"     // the machine takes nobody but root for the moment (nologin(5))
 	NotLoggedIn Code = "not-logged-in" // nobody is signed in here
 	ThisMachine Code = "this-machine"  // the machine that ssh was started on; nothing comes through the tunnel to itself
 	Unreachable Code = "unreachable"   // the machine or the server does not answer
@@ -90,6 +91,7 @@ var sentences = map[Code]string{
 	TooMany:        "Too many attempts; wait a moment and try again.",
 	Disabled:       "SSH is switched off on this machine; its administrator can run 'lanyard up --allow-ssh'.",
 	Limits:         "The machine's own limits forbid this; ask its administrator.",
+	NoLogins:       "The machine takes no logins for the moment; try again later or ask its administrator.",
 	NotLoggedIn:    "You are not signed in; run 'lanyard login'.",
 	ThisMachine:    "This is the machine that you are on; no ssh is needed.",
 	Unreachable:    "No answer; check the network and run 'lanyard doctor'.",

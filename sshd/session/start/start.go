@@ -25,6 +25,8 @@ const Variable = "LANYARD_START"
 // Options are what the helper does besides going home.
 type Options struct {
 	Umask int // -1: stays as it is
+	// Files is the soft limit of open files (RLIMIT_NOFILE); 0: stays as it is.
+	Files uint64
 	// Hold: wait until descriptor 3 ends, before anything else. What comes from it are variables, a line each.
 	Hold bool
 	// RC: run ~/.ssh/rc or /etc/ssh/sshrc (sshd(8), SSHRC). It gets the X11 cookie on its standard input.
@@ -38,6 +40,9 @@ func (o Options) String() string {
 	var s string
 	if o.Umask >= 0 {
 		s += "umask=" + strconv.FormatInt(int64(o.Umask), 8) + "\n"
+	}
+	if o.Files > 0 {
+		s += "files=" + strconv.FormatUint(o.Files, 10) + "\n"
 	}
 	if o.Hold {
 		s += "hold=1\n"
@@ -74,6 +79,10 @@ func parse(s string) Options {
 		case "umask":
 			if n, err := strconv.ParseInt(value, 8, 32); err == nil {
 				o.Umask = int(n)
+			}
+		case "files":
+			if n, err := strconv.ParseUint(value, 10, 64); err == nil {
+				o.Files = n
 			}
 		case "hold":
 			o.Hold = true
@@ -114,6 +123,9 @@ func Main(args []string) (exit int) {
 	}
 	if o.Umask >= 0 {
 		syscall.Umask(o.Umask)
+	}
+	if o.Files > 0 {
+		limitFiles(o.Files)
 	}
 	home := true
 	if err := os.Chdir(dir); err != nil {

@@ -10,7 +10,7 @@ import (
 func TestOptionsTravelUnchanged(t *testing.T) {
 	for _, o := range []Options{
 		{Umask: -1},
-		{Umask: 0o27, Hold: true, RC: true, X11: "MIT-MAGIC-COOKIE-1 00ff", Xauth: "/usr/bin/xauth"},
+		{Umask: 0o27, Files: 1024, Hold: true, RC: true, X11: "MIT-MAGIC-COOKIE-1 00ff", Xauth: "/usr/bin/xauth"},
 		{Umask: 0, RC: true},
 	} {
 		if got := parse(o.String()); got != o {
