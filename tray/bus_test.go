@@ -157,9 +157,6 @@ func TestServiceThatRestartsIsFollowedWithinTwoSeconds(t *testing.T) {
 func TestIconComesBackWithThePanel(t *testing.T) {
 	home := place(t)
 	r := startTray(t, home)
-	if n := r.panel.seen[r.name+itemPath]; n < 1 {
-		t.Fatalf("registered %d times", n)
-	}
 	stray := &dbus.Message{Type: dbus.TypeSignal, Headers: map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldPath: dbus.MakeVariant(dbus.ObjectPath("/x")), dbus.FieldInterface: dbus.MakeVariant("org.freedesktop.Secret.Prompt"),
 		dbus.FieldMember: dbus.MakeVariant("Completed"), dbus.FieldDestination: dbus.MakeVariant(r.name),

@@ -161,7 +161,6 @@ func (s *stage) pass(d time.Duration) {
 	for ; d > 0; d -= look {
 		s.clock.move(look)
 		s.settle()
-		s.settle() // what the first round began
 	}
 }
 
@@ -169,13 +168,13 @@ func (s *stage) pass(d time.Duration) {
 func (s *stage) sleeps(d time.Duration) {
 	s.clock.move(d)
 	s.settle()
-	s.settle() // what the first round began
 }
 
 // settle waits until the tray has done what there is and waits for time again.
 func (s *stage) settle() {
-	for busy := true; busy; {
+	for quiet := 0; quiet < 2; { // what the first look finds done may have begun something
 		var waits int
+		var busy bool
 		seen := make(chan struct{})
 		s.do(func() {
 			waits, busy = s.clock.begun(), s.keeping
@@ -184,6 +183,9 @@ func (s *stage) settle() {
 		<-seen
 		for s.clock.begun() == waits {
 			time.Sleep(100 * time.Microsecond)
+		}
+		if quiet++; busy {
+			quiet = 0
 		}
 	}
 }
