@@ -37,6 +37,7 @@ const (
 	RouteLogin   = "/api/login"   // POST LoginStart: LoginStarted. Machine proof
 	RouteSeen    = "/api/seen"    // POST: Me. Login proof. Registers the login and each refreshed token
 	RouteMe      = "/api/me"      // GET: Me. Login proof
+	RouteRenew   = "/api/renew"   // POST RenewRequest: RenewReply. Login proof
 	RouteLogout  = "/api/logout"  // POST LogoutRequest: LogoutReply. Login proof
 	RouteExplain = "/api/explain" // POST ExplainRequest: ExplainReply. Login proof
 	RouteSetup   = "/api/setup"   // POST SetupRequest. The one-time setup secret
@@ -77,10 +78,20 @@ type Issuer struct {
 	IATBackdate Seconds `json:"iat_backdate,omitempty"`
 	// EmailDomains may be used by {email.local} for this issuer.
 	EmailDomains []string `json:"email_domains,omitempty"`
+	// GroupsClaim is the claim with the person's groups; empty: "groups". A name with dots may be a path.
+	GroupsClaim string `json:"groups_claim,omitempty"`
 	// Keys are the published keys (RFC 7517 JWK, public members only). Maps only.
 	Keys []json.RawMessage `json:"keys,omitempty"`
 	// Withdrawn keys are no longer published, but still verify bound tokens. Maps only.
 	Withdrawn []json.RawMessage `json:"withdrawn,omitempty"`
+	// Distrusted keys are in neither list, whatever the issuer publishes; sessions that they vouched for end. Maps only.
+	Distrusted []KeyRef `json:"distrusted,omitempty"`
+}
+
+// KeyRef names a key of an issuer.
+type KeyRef struct {
+	KID string `json:"kid,omitempty"` // as the issuer calls it
+	ID  string `json:"id"`            // RFC 7638 thumbprint
 }
 
 // Seconds is a duration that travels as a whole number of seconds.
@@ -180,6 +191,11 @@ type Map struct {
 	Users []MapUser `json:"users"`
 	// RevokedKeys are thumbprints (base64url SHA-256 of the SSH wire form) of login keys that were logged out.
 	RevokedKeys []string `json:"revoked_keys,omitempty"`
+	// Silent are logins that the management server has not heard of for longer than a rule lets it be. It takes them out
+	// again when they report.
+	Silent []SilentLogin `json:"silent,omitempty"`
+	// LoginGrace is how much longer than a rule's max_token_age a login may be silent; default 10 min.
+	LoginGrace Seconds `json:"login_grace,omitempty"`
 	MaxMapAge   Seconds  `json:"max_map_age"` // default 24 h
 }
 
@@ -192,6 +208,12 @@ type MapUser struct {
 	Groups  []GroupRef `json:"groups,omitempty"` // made by hand or by SCIM; added to the token's
 	// NotBefore ends all logins whose bound token was issued before it.
 	NotBefore time.Time `json:"not_before,omitzero"`
+}
+
+// SilentLogin is a login that is not reported any more.
+type SilentLogin struct {
+	Key   string    `json:"key"`   // thumbprint
+	Since time.Time `json:"since"` // the newest token that the management server has seen is of then
 }
 
 // SignedMap is a map as it travels and lies on disk.
@@ -231,6 +253,14 @@ type Up struct {
 	Ack   *Ack              `json:"ack,omitempty"`   // after each map was put in force
 	Self  *SelfUpdate       `json:"self,omitempty"`  // whenever one of its facts changed
 	Audit []json.RawMessage `json:"audit,omitempty"` // audit.Event lines as they lie in the spool
+	// Unknown is a key of an issuer that a token named and the map does not have.
+	Unknown *UnknownKey `json:"unknown,omitempty"`
+}
+
+// UnknownKey asks the management server to look at what an issuer publishes.
+type UnknownKey struct {
+	Issuer string `json:"iss"`
+	KID    string `json:"kid"`
 }
 
 // Have tells what the peer has on disk, so that an unchanged map need not be sent.
@@ -306,6 +336,16 @@ type Reach struct {
 	Peer string   `json:"peer"`
 	Name string   `json:"name"`
 	As   []string `json:"as"`
+}
+
+// RenewRequest trades a refreshed ID token without a nonce, which the person's proof accompanies.
+type RenewRequest struct {
+	Token string `json:"token"`
+}
+
+// RenewReply carries the management server's word in its place (sshd/token, Renewal).
+type RenewReply struct {
+	Renewal string `json:"renewal"`
 }
 
 // LogoutRequest ends the login whose proof accompanies it; All ends every login of the person.

@@ -32,6 +32,8 @@ const (
 	plain   = "accepted"
 	renewed = "accepted with a fresh token"
 	solo    = "accepted from an issuer with one key and no kid"
+	renewal = "accepted with a renewal"
+	roles   = "accepted with groups in a claim inside a claim"
 )
 
 func cases() []change {
@@ -42,6 +44,8 @@ func cases() []change {
 	all = append(all, refusedClaims()...)
 	all = append(all, refusedTimes()...)
 	all = append(all, refusedFresh()...)
+	all = append(all, refusedRenewal()...)
+	all = append(all, refusedGroups()...)
 	return append(all, refusedCertificate()...)
 }
 
@@ -69,6 +73,11 @@ func accepted() []change {
 		{solo, "", reason.OK, func(s *sample) {
 			delete(s.bound.header, "kid")
 			s.bound.claims["iss"], s.bound.key = soloIssuer, s.keys.foe
+		}},
+		{renewal, "", reason.OK, traded},
+		{roles, "", reason.OK, func(s *sample) {
+			s.bound.header["kid"], s.bound.claims["iss"], s.bound.key = "foe", groupsIssuer, s.keys.foe
+			s.bound.claims["realm_access"] = map[string]any{"roles": []string{"web"}}
 		}},
 		{"RS256", plain, reason.OK, func(s *sample) {
 			s.bound.header["alg"], s.bound.header["kid"], s.bound.key = "RS256", "rsa", s.keys.rsa
@@ -192,6 +201,9 @@ func refusedKey() []change {
 			s.bound.header["alg"], s.bound.header["kid"], s.bound.key = "RS512", "rsa", s.keys.rsa
 		}},
 		{"RSA of 1024 bits", "RS256", sig, func(s *sample) { s.bound.header["kid"], s.bound.key = "weak", s.keys.weak }},
+		{"distrusted key", "EdDSA", reason.Distrusted, func(s *sample) {
+			s.bound.header["kid"], s.bound.key = "bad", s.keys.bad
+		}},
 		{"wrong curve for alg", plain, sig, func(s *sample) { s.bound.header["kid"] = "es384" }},
 		{"key for encryption", plain, sig, func(s *sample) { s.bound.header["kid"], s.bound.key = "enc", s.keys.foe }},
 		{"no kid", plain, sig, func(s *sample) { delete(s.bound.header, "kid") }},
@@ -282,6 +294,69 @@ func refusedFresh() []change {
 			s.ext = func(e map[string]string) { e[ExtFresh] = "" }
 		}},
 		{"bound token expired and no fresh one", renewed, reason.TokenExpired, func(s *sample) { s.fresh = nil }},
+	}
+}
+
+func refusedRenewal() []change {
+	m, mismatch := reason.TokenMalformed, reason.KeyMismatch
+	set := func(f func(*Renewal)) func(*sample) { return func(s *sample) { f(s.renewal) } }
+	ext := func(f func(map[string]string)) func(*sample) { return func(s *sample) { s.ext = f } }
+	return []change{
+		{"renewal forged by another key", renewal, reason.Signature, func(s *sample) { s.renewBy = s.keys.other }},
+		{"renewal by the provider's key", renewal, reason.Signature, func(s *sample) { s.renewBy = s.keys.ed }},
+		{"renewal by the login's own key", renewal, reason.Signature, func(s *sample) { s.renewBy = s.keys.login }},
+		{"renewal changed after signing", renewal, reason.Signature, func(s *sample) {
+			s.editRenewal = func(raw string) string {
+				p := strings.Split(raw, ".")
+				c, _ := base64.RawURLEncoding.DecodeString(p[1])
+				p[1] = base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(string(c), `"ops"`, `"adm"`, 1)))
+				return strings.Join(p, ".")
+			}
+		}},
+		{"renewal stale", renewal, reason.TokenExpired, set(func(r *Renewal) { r.Expires = at(-60) })},
+		{"renewal of the future", renewal, reason.ClockSkew, set(func(r *Renewal) { r.Issued = at(61) })},
+		{"renewal of another key", renewal, mismatch, func(s *sample) { s.renewal.Thumbprint = Thumbprint(wire(s.keys.other)) }},
+		{"renewal of another login of the same key", renewal, mismatch, set(func(r *Renewal) { r.Login = LoginID("another") })},
+		{"renewal of another subject", renewal, mismatch, set(func(r *Renewal) { r.Subject = "bob" })},
+		{"renewal of another issuer", renewal, mismatch, set(func(r *Renewal) { r.Issuer = soloIssuer })},
+		{"renewal of a token by a distrusted key", renewal, reason.Distrusted, func(s *sample) {
+			s.renewal.Key = thumbprint(s.keys.bad.Public())
+		}},
+		{"renewal with a kid in its header", renewal, m, func(s *sample) {
+			s.editRenewal = func(raw string) string {
+				_, rest, _ := strings.Cut(raw, ".")
+				return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","typ":"lanyard-renewal+jwt","kid":"es256"}`)) + "." + rest
+			}
+		}},
+		{"renewal with alg none", renewal, m, func(s *sample) {
+			s.editRenewal = func(raw string) string {
+				p := strings.Split(raw, ".")
+				return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"lanyard-renewal+jwt"}`)) + "." + p[1] + "."
+			}
+		}},
+		{"renewal empty", renewal, m, ext(func(e map[string]string) { e[ExtRenewal] = "" })},
+		{"renewal in place of a fresh token", renewal, m, ext(func(e map[string]string) {
+			e[ExtFresh] = e[ExtRenewal]
+			delete(e, ExtRenewal)
+		})},
+		{"renewal in place of the bound token", renewal, m, ext(func(e map[string]string) { e[ExtIDToken] = e[ExtRenewal] })},
+		{"fresh token in place of a renewal", renewed, m, ext(func(e map[string]string) {
+			e[ExtRenewal] = e[ExtFresh]
+			delete(e, ExtFresh)
+		})},
+		{"fresh token and renewal", renewal, m, ext(func(e map[string]string) { e[ExtFresh] = e[ExtIDToken] })},
+		{"login over, renewal or not", renewal, reason.LoginExpired, claim("iat", testNow.Unix()-24*3600)},
+	}
+}
+
+func refusedGroups() []change {
+	m := reason.TokenMalformed
+	return []change{
+		{"groups of the standard claim do not count there", roles, reason.OK, without("realm_access")},
+		{"claim with the groups in other letters", roles, m, insert(`"Realm_access":{"roles":["root"]}`)},
+		{"inner claim with the groups in other letters", roles, m, claim("realm_access", map[string]any{"roles": []string{"web"}, "ROLES": []string{"root"}})},
+		{"groups inside are a number", roles, m, claim("realm_access", map[string]any{"roles": 7})},
+		{"claim around the groups is a text", roles, m, claim("realm_access", "web")},
 	}
 }
 

@@ -20,7 +20,7 @@ func signedTokens(f *testing.F, vectors vectorFile) map[string]bool {
 		switch v.Code {
 		case reason.OK, reason.TokenExpired, reason.LoginExpired, reason.ClockSkew, reason.Revoked, reason.KeyMismatch, reason.TokenMalformed:
 			e := parseCertificate(f, v.Certificate).Extensions
-			signed[e[ExtIDToken]], signed[e[ExtFresh]] = true, true
+			signed[e[ExtIDToken]], signed[e[ExtFresh]], signed[e[ExtRenewal]] = true, true, true
 		}
 	}
 	return signed
@@ -30,10 +30,7 @@ func signedTokens(f *testing.F, vectors vectorFile) map[string]bool {
 // this person, and a refused one has a code.
 func FuzzVerifyCertificate(f *testing.F) {
 	vectors := readVectors(f)
-	trust, err := TrustFromMap(&vectors.Map)
-	if err != nil {
-		f.Fatal(err)
-	}
+	trust := vectors.trust(f)
 	signed := signedTokens(f, vectors)
 	for _, v := range vectors.Vectors {
 		f.Add(v.Certificate)
@@ -64,15 +61,15 @@ func FuzzVerifyCertificate(f *testing.F) {
 // FuzzVerifyTokens changes the token's text itself, which the certificate's signature hides from the target above.
 func FuzzVerifyTokens(f *testing.F) {
 	vectors := readVectors(f)
-	trust, err := TrustFromMap(&vectors.Map)
-	if err != nil {
-		f.Fatal(err)
-	}
+	trust := vectors.trust(f)
 	k := fixedKeys(f)
 	signed := signedTokens(f, vectors)
 	for _, v := range vectors.Vectors {
 		c := parseCertificate(f, v.Certificate)
 		f.Add(c.Extensions[ExtIDToken], c.Extensions[ExtFresh])
+		if r, ok := c.Extensions[ExtRenewal]; ok {
+			f.Add(c.Extensions[ExtIDToken], r)
+		}
 	}
 	f.Fuzz(func(t *testing.T, bound, fresh string) {
 		id, err := trust.VerifyTokens(wire(k.login), k.salt, bound, fresh, testNow)

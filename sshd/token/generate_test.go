@@ -28,6 +28,7 @@ import (
 type vectorFile struct {
 	About   string   `json:"about"`
 	Map     api.Map  `json:"map"`
+	MapKey  []byte   `json:"map_key"` // verifies renewals
 	Vectors []vector `json:"vectors"`
 }
 
@@ -45,6 +46,8 @@ const (
 	testIssuer = "https://id.example/dex"
 	soloIssuer = "https://solo.example" // one key, without kid
 	testClient = "lanyard"
+	// groupsIssuer has the groups in a claim inside a claim, as Keycloak does.
+	groupsIssuer = "https://roles.example"
 )
 
 var testNow = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
@@ -52,11 +55,13 @@ var testNow = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 // keys are the provider's and the client's, all from fixed seeds.
 type keys struct {
 	login, other  ed25519.PrivateKey
+	mapKey        ed25519.PrivateKey
 	salt          []byte
 	es256, foe    *ecdsa.PrivateKey
 	es384         *ecdsa.PrivateKey
 	rsa, weak     *rsa.PrivateKey
 	ed, old, gone ed25519.PrivateKey
+	bad           ed25519.PrivateKey // distrusted, though the issuer still publishes it
 }
 
 func fixedKeys(t testing.TB) *keys {
@@ -72,7 +77,7 @@ func fixedKeys(t testing.TB) *keys {
 	k := &keys{
 		login: seed(1), other: seed(2), salt: bytes.Repeat([]byte{3}, 32),
 		es256: ec(elliptic.P256(), 4), foe: ec(elliptic.P256(), 5), es384: ec(elliptic.P384(), 6),
-		ed: seed(7), old: seed(8), gone: seed(9),
+		ed: seed(7), old: seed(8), gone: seed(9), mapKey: seed(10), bad: seed(11),
 	}
 	return k
 }
@@ -127,10 +132,12 @@ func (k *keys) testMap() api.Map {
 		Issuers: []api.Issuer{
 			{
 				URL: testIssuer, ClientID: testClient, EmailDomains: []string{"example.org"},
-				Keys:      []json.RawMessage{jwk("es256", k.es256.Public()), jwk("es384", k.es384.Public()), jwk("ed", k.ed.Public()), jwk("enc", k.foe.Public(), "use", "enc")},
-				Withdrawn: []json.RawMessage{jwk("old", k.old.Public()), goneAt},
+				Keys:       []json.RawMessage{jwk("es256", k.es256.Public()), jwk("es384", k.es384.Public()), jwk("ed", k.ed.Public()), jwk("enc", k.foe.Public(), "use", "enc"), jwk("bad", k.bad.Public())},
+				Withdrawn:  []json.RawMessage{jwk("old", k.old.Public()), goneAt},
+				Distrusted: []api.KeyRef{{KID: "bad", ID: thumbprint(k.bad.Public())}},
 			},
 			{URL: soloIssuer, ClientID: testClient, Keys: []json.RawMessage{jwk("", k.foe.Public())}, IATBackdate: 300, LoginLifetime: 3600},
+			{URL: groupsIssuer, ClientID: testClient, GroupsClaim: "realm_access.roles", Keys: []json.RawMessage{jwk("foe", k.foe.Public())}},
 		},
 		Users: []api.MapUser{{UserRef: api.UserRef{Issuer: testIssuer, Subject: "out"}, NotBefore: testNow.Add(-10 * time.Minute)}},
 	}
@@ -198,12 +205,16 @@ type sample struct {
 	key   ed25519.PrivateKey // the login's
 	bound *tok
 	fresh *tok // may be nil
-	raw   string
-	ext   func(map[string]string)
-	cert  func(*ssh.Certificate)
-	by    ssh.Signer // signs the certificate; nil: the login key
-	after func(*ssh.Certificate)
-	now   time.Time
+	// renewal stands in for fresh, signed by renewBy.
+	renewal     *Renewal
+	renewBy     ed25519.PrivateKey
+	editRenewal func(string) string
+	raw         string
+	ext         func(map[string]string)
+	cert        func(*ssh.Certificate)
+	by          ssh.Signer // signs the certificate; nil: the login key
+	after       func(*ssh.Certificate)
+	now         time.Time
 }
 
 func wire(key ed25519.PrivateKey) []byte {
@@ -226,6 +237,18 @@ func refreshed(s *sample) {
 	s.bound.claims["iat"], s.bound.claims["exp"] = testNow.Unix()-6*3600, testNow.Unix()-5*3600
 }
 
+// traded gives s a bound token of the morning and a renewal of now.
+func traded(s *sample) {
+	refreshed(s)
+	s.fresh = nil
+	s.renewal = &Renewal{
+		Issuer: testIssuer, Subject: "ann", Thumbprint: Thumbprint(wire(s.key)), Key: thumbprint(s.keys.es256.Public()),
+		Issued: testNow.Add(-10 * time.Minute), Expires: testNow.Add(50 * time.Minute),
+		Email: "ann@example.org", EmailVerified: true, Name: "Ann", Groups: []string{"ops", "new"},
+	}
+	s.renewBy = s.keys.mapKey
+}
+
 func (s *sample) certificate(tb testing.TB) *ssh.Certificate {
 	tb.Helper()
 	signer, err := ssh.NewSignerFromKey(s.key)
@@ -238,6 +261,20 @@ func (s *sample) certificate(tb testing.TB) *ssh.Certificate {
 	}
 	if s.fresh != nil {
 		ext[ExtFresh] = s.fresh.sign(tb)
+	}
+	if s.renewal != nil {
+		r := *s.renewal
+		if r.Login == "" {
+			r.Login = LoginID(ext[ExtIDToken])
+		}
+		raw, err := SignRenewal(s.renewBy, r)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		ext[ExtRenewal] = raw
+		if s.editRenewal != nil {
+			ext[ExtRenewal] = s.editRenewal(raw)
+		}
 	}
 	if s.ext != nil {
 		s.ext(ext)
@@ -259,18 +296,26 @@ func (s *sample) certificate(tb testing.TB) *ssh.Certificate {
 	return c
 }
 
+// trust is what a peer has that pinned MapKey.
+func (f *vectorFile) trust(tb testing.TB) *Trust {
+	tb.Helper()
+	trust, err := TrustFromMap(&f.Map)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	trust.MapKey = f.MapKey
+	return trust
+}
+
 func generate(t *testing.T) vectorFile {
 	cryptotest.SetGlobalRandom(t, 20260504)
 	k := fixedKeys(t).withRSA(t)
 	f := vectorFile{
 		About: "Certificates of sshd/token: what a server that trusts the map must answer to each. " +
 			"Made by 'go test ./sshd/token -run TestVectors -update' from fixed seeds; the keys are nobody's.",
-		Map: k.testMap(),
+		Map: k.testMap(), MapKey: k.mapKey.Public().(ed25519.PublicKey),
 	}
-	trust, err := TrustFromMap(&f.Map)
-	if err != nil {
-		t.Fatal(err)
-	}
+	trust := f.trust(t)
 	for _, c := range cases() {
 		s := newSample(k)
 		if c.twin != "" {

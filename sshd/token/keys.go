@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -31,6 +32,7 @@ type KeySet struct {
 
 type key struct {
 	kid    string
+	id     string // RFC 7638 thumbprint
 	alg    string // "": any that fits
 	algs   []string
 	public crypto.PublicKey
@@ -127,7 +129,52 @@ func parseKey(raw json.RawMessage) (k key, err error) {
 	if err == nil && o.Has("alg") && !slices.Contains(k.algs, k.alg) {
 		err = fmt.Errorf("its alg is %q, which does not fit or is not supported", k.alg)
 	}
+	if err == nil {
+		k.id = thumbprint(k.public)
+	}
 	return k, err
+}
+
+// KeyID names a published key for good: its thumbprint (RFC 7638). Pins and distrust go by it, as a kid may be given
+// to another key.
+func KeyID(jwk json.RawMessage) (id, kid string, err error) {
+	k, err := parseKey(jwk)
+	return k.id, k.kid, err
+}
+
+// thumbprint hashes the required members in the order of the alphabet, without blanks (RFC 7638 §3).
+func thumbprint(public crypto.PublicKey) string {
+	b64 := base64.RawURLEncoding.EncodeToString
+	var text string
+	switch p := public.(type) {
+	case *rsa.PublicKey:
+		text = fmt.Sprintf(`{"e":"%s","kty":"RSA","n":"%s"}`, b64(big.NewInt(int64(p.E)).Bytes()), b64(p.N.Bytes()))
+	case *ecdsa.PublicKey:
+		point, err := p.Bytes()
+		if err != nil {
+			return ""
+		}
+		half := (len(point) - 1) / 2
+		text = fmt.Sprintf(`{"crv":"%s","kty":"EC","x":"%s","y":"%s"}`, p.Params().Name, b64(point[1:1+half]), b64(point[1+half:]))
+	case ed25519.PublicKey:
+		text = fmt.Sprintf(`{"crv":"Ed25519","kty":"OKP","x":"%s"}`, b64(p))
+	}
+	sum := sha256.Sum256([]byte(text))
+	return b64(sum[:])
+}
+
+// without returns s without the keys that distrusted names.
+func (s *KeySet) without(distrusted map[string]bool) *KeySet {
+	if s == nil || len(distrusted) == 0 {
+		return s
+	}
+	left := &KeySet{unusable: s.unusable}
+	for _, k := range s.keys {
+		if !distrusted[k.id] {
+			left.keys = append(left.keys, k)
+		}
+	}
+	return left
 }
 
 // rsaKey: RFC 7518 §6.3.1.
@@ -210,15 +257,15 @@ func number(o jws.Object, name string) ([]byte, error) {
 }
 
 // fit returns the keys of s that may have signed a token with kid and alg that was issued at iat.
-func (s *KeySet) fit(kid, alg string, iat time.Time) []crypto.PublicKey {
+func (s *KeySet) fit(kid, alg string, iat time.Time) []key {
 	if s == nil {
 		return nil
 	}
-	var fit []crypto.PublicKey
+	var fit []key
 	for _, k := range s.keys {
 		late := !k.withdrawn.IsZero() && iat.After(k.withdrawn.Add(Leeway))
 		if (kid == "" || k.kid == kid) && slices.Contains(k.algs, alg) && (k.alg == "" || k.alg == alg) && !late {
-			fit = append(fit, k.public)
+			fit = append(fit, k)
 		}
 	}
 	return fit

@@ -37,6 +37,8 @@ type claims struct {
 	aud           []string
 	azp           string
 	hasAzp        bool
+	key           string // KeyID of the issuer's key that signed
+	exact         bool   // iat is when it was issued, whatever the provider does to its own
 }
 
 // read takes a token apart, chooses the issuer and then one of its keys, verifies the signature, and checks for
@@ -66,7 +68,13 @@ func (t *Trust) read(raw string, withdrawn bool) (*claims, error) {
 			break
 		}
 	}
-	if err := verifySignature(raw, kid, alg, c, withdrawn); err != nil {
+	if err := t.Limits.allow(c.issuer); err != nil {
+		return nil, err
+	}
+	if err := t.verifySignature(raw, kid, alg, c, withdrawn); err != nil {
+		return nil, err
+	}
+	if err := c.readGroups(m.Claims); err != nil {
 		return nil, err
 	}
 	if err := checkAudience(c); err != nil {
@@ -167,8 +175,54 @@ func parseClaims(o jws.Object) (*claims, error) {
 	return c, nil
 }
 
+// readGroups takes the groups from the claim that the issuer has for them, where it is not "groups". A name with dots
+// is a path where the token has no claim of that whole name ("realm_access.roles").
+func (c *claims) readGroups(o jws.Object) error {
+	name := c.issuer.GroupsClaim
+	if name == "" || name == "groups" {
+		return nil
+	}
+	c.groups = nil
+	for {
+		// The claim was unknown when the token was taken apart: its case variants are looked for here.
+		for other := range o {
+			if other != name && strings.EqualFold(other, name) {
+				return malformed("the token has the claim %q for %q", other, name)
+			}
+		}
+		outer, rest, nested := strings.Cut(name, ".")
+		if o.Has(name) || !nested {
+			break
+		}
+		if !o.Has(outer) {
+			return nil
+		}
+		inner, err := jws.ParseObject(o[outer], nil)
+		if err != nil {
+			return malformed("the token's claim %q: %v", outer, err)
+		}
+		o, name = inner, rest
+	}
+	groups, err := o.Strings(name)
+	if err != nil {
+		return malformed("the token's groups: %v", err)
+	}
+	c.groups = groups
+	return nil
+}
+
+// UnknownKeyError is a refusal for want of a key of a trusted issuer: it may have made a new one. It wraps a
+// *reason.Error.
+type UnknownKeyError struct {
+	Issuer, KID string
+	err         error
+}
+
+func (e *UnknownKeyError) Error() string { return e.err.Error() }
+func (e *UnknownKeyError) Unwrap() error { return e.err }
+
 // verifySignature tries the keys that fit, which are all of the one issuer.
-func verifySignature(raw, kid, alg string, c *claims, withdrawn bool) error {
+func (t *Trust) verifySignature(raw, kid, alg string, c *claims, withdrawn bool) error {
 	is := c.issuer
 	keys, several := is.Keys.fit(kid, alg, c.iat), is.Keys.Len()
 	if withdrawn {
@@ -178,14 +232,22 @@ func verifySignature(raw, kid, alg string, c *claims, withdrawn bool) error {
 	if kid == "" && several > 1 {
 		return reason.Errorf(reason.Signature, "the token names no key, and issuer %q has several", is.URL)
 	}
+	if len(keys) == 0 && is.distrustedKID[kid] {
+		return reason.Errorf(reason.Distrusted, "key %q of issuer %q is distrusted", kid, is.URL)
+	}
 	if len(keys) == 0 {
-		return reason.Errorf(reason.Signature, "issuer %q has no key %q for %s%s", is.URL, kid, alg, is.Keys.hint())
+		err := reason.Errorf(reason.Signature, "issuer %q has no key %q for %s%s", is.URL, kid, alg, is.Keys.hint())
+		if kid != "" && !is.Keys.has(kid) && !is.Withdrawn.has(kid) {
+			err = &UnknownKeyError{Issuer: is.URL, KID: kid, err: err}
+		}
+		return err
 	}
 	p := jwt.NewParser(jwt.WithValidMethods(algs), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	var err error
 	for _, k := range keys {
-		if _, err = p.ParseWithClaims(raw, &readElsewhere{}, func(*jwt.Token) (any, error) { return k, nil }); err == nil {
-			return nil
+		if _, err = p.ParseWithClaims(raw, &readElsewhere{}, func(*jwt.Token) (any, error) { return k.public, nil }); err == nil {
+			c.key = k.id
+			return t.Limits.allowKey(is, k.id)
 		}
 	}
 	return reason.Errorf(reason.Signature, "key %q of issuer %q does not verify the token: %v", kid, is.URL, err)
@@ -202,6 +264,11 @@ func (s *KeySet) hint() string {
 		return fmt.Sprintf(" (unusable: %s)", strings.Join(u, "; "))
 	}
 	return ""
+}
+
+// has reports whether s has a usable key of that kid.
+func (s *KeySet) has(kid string) bool {
+	return s != nil && slices.ContainsFunc(s.keys, func(k key) bool { return k.kid == kid })
 }
 
 // checkAudience: OpenID Connect Core §3.1.3.7, steps 3 to 5.

@@ -8,7 +8,9 @@
 // useless without K, so a server that saw it cannot use it elsewhere.
 //
 // The bound token proves who signed in and stays the same for the login's lifetime. A refreshed token with the
-// same nonce, issuer and subject may accompany it and proves that the login is still alive.
+// same nonce, issuer and subject may accompany it and proves that the login is still alive. Where a provider refreshes
+// without the nonce, the management server's word stands in (Renewal): a token without it would open doors for whoever
+// saw it.
 //
 // All functions are pure: no network, no files, the clock is an argument. Errors of the Verify functions are
 // *reason.Error.
@@ -32,6 +34,7 @@ const (
 	ExtIDToken = "id-token@lanyard"    // the bound ID token, compact JWS
 	ExtSalt    = "salt@lanyard"        // the salt of the nonce, SaltSize bytes
 	ExtFresh   = "fresh-token@lanyard" // a refreshed ID token with the same nonce; optional
+	ExtRenewal = "renewal@lanyard"     // in its place, where the provider refreshes without a nonce
 )
 
 // Labels that begin what a nonce hashes, one per kind of sign-in.
@@ -90,7 +93,7 @@ func NewKey() (ed25519.PrivateKey, []byte, error) {
 	return priv, salt, nil
 }
 
-// Mint makes the certificate that OpenSSH offers: for priv, signed by priv. Fresh may be empty.
+// Mint makes the certificate that OpenSSH offers: for priv, signed by priv. Fresh may be empty, or a renewal.
 // It checks sizes only: whether the tokens fit the key is the server's question.
 func Mint(priv ed25519.PrivateKey, salt []byte, bound, fresh string) (*ssh.Certificate, error) {
 	switch {
@@ -108,7 +111,11 @@ func Mint(priv ed25519.PrivateKey, salt []byte, bound, fresh string) (*ssh.Certi
 		return nil, fmt.Errorf("make a login certificate: %w", err)
 	}
 	ext := map[string]string{ExtIDToken: bound, ExtSalt: string(salt)}
-	if fresh != "" {
+	switch {
+	case fresh == "":
+	case IsRenewal(fresh):
+		ext[ExtRenewal] = fresh
+	default:
 		ext[ExtFresh] = fresh
 	}
 	c := &ssh.Certificate{

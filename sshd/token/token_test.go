@@ -67,10 +67,7 @@ func TestVectors(t *testing.T) {
 	if want := cases(); len(f.Vectors) != len(want) {
 		t.Errorf("%s has %d vectors, the generator makes %d; run with -update", vectorPath, len(f.Vectors), len(want))
 	}
-	trust, err := TrustFromMap(&f.Map)
-	if err != nil {
-		t.Fatal(err)
-	}
+	trust := f.trust(t)
 	byName := make(map[string]vector)
 	for _, v := range f.Vectors {
 		byName[v.Name] = v

@@ -35,8 +35,16 @@ func (t *Trust) VerifyCertificate(c *ssh.Certificate, now time.Time) (*Identity,
 		return nil, malformed("the certificate's own signature is wrong")
 	}
 	fresh, hasFresh := c.Extensions[ExtFresh]
-	if hasFresh && fresh == "" {
-		return nil, malformed("the certificate's fresh token is empty")
+	renewal, hasRenewal := c.Extensions[ExtRenewal]
+	switch {
+	case hasFresh && hasRenewal:
+		return nil, malformed("the certificate has a fresh token and a renewal")
+	case hasFresh && fresh == "" || hasRenewal && renewal == "":
+		return nil, malformed("the certificate's fresh token or renewal is empty")
+	case hasFresh && IsRenewal(fresh) || hasRenewal && !IsRenewal(renewal):
+		return nil, malformed("the certificate has a fresh token for a renewal, or the other way round")
+	case hasRenewal:
+		fresh = renewal
 	}
 	return t.VerifyTokens(wireKey, []byte(c.Extensions[ExtSalt]), c.Extensions[ExtIDToken], fresh, now)
 }
@@ -50,8 +58,18 @@ func signedBytes(c *ssh.Certificate) []byte {
 }
 
 // VerifyTokens makes the same checks for tokens that come without a certificate, beside a proof by the key
-// (api/proof). Fresh may be empty.
+// (api/proof). Fresh may be empty, or a renewal.
 func (t *Trust) VerifyTokens(wireKey, salt []byte, bound, fresh string, now time.Time) (*Identity, error) {
+	return t.verify(wireKey, salt, bound, fresh, false, now)
+}
+
+// VerifyRefreshed is VerifyTokens for a refreshed token that need not have a nonce. Such a token says nothing of the
+// key, so only the management server asks this, of whoever has just proven to have the key, and makes a renewal of it.
+func (t *Trust) VerifyRefreshed(wireKey, salt []byte, bound, refreshed string, now time.Time) (*Identity, error) {
+	return t.verify(wireKey, salt, bound, refreshed, true, now)
+}
+
+func (t *Trust) verify(wireKey, salt []byte, bound, fresh string, unbound bool, now time.Time) (*Identity, error) {
 	if len(salt) != SaltSize {
 		return nil, malformed("the salt has %d bytes instead of %d", len(salt), SaltSize)
 	}
@@ -70,7 +88,12 @@ func (t *Trust) VerifyTokens(wireKey, salt []byte, bound, fresh string, now time
 	}
 	newest := b
 	if fresh != "" {
-		f, err := t.readFresh(fresh, b)
+		var f *claims
+		if IsRenewal(fresh) {
+			f, err = t.readRenewal(fresh, b, bound, Thumbprint(wireKey))
+		} else {
+			f, err = t.readFresh(fresh, b, unbound)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +101,7 @@ func (t *Trust) VerifyTokens(wireKey, salt []byte, bound, fresh string, now time
 			newest = f
 		}
 	}
-	id := identity(b, newest, now)
+	id := identity(b, newest, t.Limits.lifetime(b.issuer), now)
 	id.Thumbprint = Thumbprint(wireKey)
 	if t.RevokedKeys[id.Thumbprint] {
 		return nil, reason.Errorf(reason.Revoked, "the login was ended")
@@ -96,7 +119,7 @@ func (t *Trust) VerifyTokens(wireKey, salt []byte, bound, fresh string, now time
 
 // readFresh reads a refreshed token, which must be of the same person, issuer and login as the bound one, and
 // verified by a key that is published now.
-func (t *Trust) readFresh(raw string, bound *claims) (*claims, error) {
+func (t *Trust) readFresh(raw string, bound *claims, unbound bool) (*claims, error) {
 	f, err := t.read(raw, false)
 	switch {
 	case err != nil:
@@ -105,7 +128,7 @@ func (t *Trust) readFresh(raw string, bound *claims) (*claims, error) {
 		return nil, reason.Errorf(reason.KeyMismatch, "the fresh token is of another issuer")
 	case f.sub != bound.sub:
 		return nil, reason.Errorf(reason.KeyMismatch, "the fresh token is of another subject")
-	case f.nonce != bound.nonce:
+	case f.nonce != bound.nonce && (f.nonce != "" || !unbound):
 		return nil, reason.Errorf(reason.KeyMismatch, "the fresh token has another nonce")
 	}
 	return f, nil
@@ -130,21 +153,25 @@ func checkTimes(b, newest *claims, id *Identity, now time.Time) error {
 	return nil
 }
 
-func identity(b, newest *claims, now time.Time) *Identity {
+func identity(b, newest *claims, lifetime time.Duration, now time.Time) *Identity {
 	is := b.issuer
-	lifetime := is.LoginLifetime
-	if lifetime <= 0 {
-		lifetime = DefaultLoginLifetime
-	}
 	backdate := min(max(is.IATBackdate, 0), MaxIATBackdate)
 	issued := newest.iat.Add(backdate)
+	if newest.exact {
+		issued = newest.iat
+	}
 	if issued.After(now) {
 		issued = newest.iat
 		if issued.Before(now) {
 			issued = now
 		}
 	}
+	keys := []string{b.key}
+	if newest.key != "" && newest.key != b.key {
+		keys = append(keys, newest.key)
+	}
 	return &Identity{
+		ClientID: is.ClientID, KeyIDs: keys,
 		Issuer: b.iss, Subject: b.sub,
 		Email: newest.email, EmailVerified: newest.emailVerified, Name: newest.name, Groups: newest.groups,
 		EmailDomainOK: emailDomainOK(newest.email, is.EmailDomains),
@@ -174,6 +201,9 @@ type Claims struct {
 
 // Peek reads a token without verifying it, for clients that decide when to refresh their own. Never trust it.
 func Peek(raw string) (Claims, error) {
+	if IsRenewal(raw) {
+		return peekRenewal(raw)
+	}
 	m, err := jws.Parse(raw, MaxTokenSize, claimNames)
 	if err != nil {
 		return Claims{}, malformed("the token cannot be read: %v", err)

@@ -40,6 +40,7 @@ type Event struct {
 	Issuer     string      `json:"issuer,omitempty"`
 	Subject    string      `json:"subject,omitempty"`
 	User       string      `json:"user,omitempty"`       // the person, for people: email or name
+	Key        string      `json:"key,omitempty"`        // thumbprint of the login key that a session began with
 	LocalUser  string      `json:"local_user,omitempty"` // the canonical account
 	Session    string      `json:"session,omitempty"`    // id of the SSH connection
 	Channel    string      `json:"channel,omitempty"`    // id within the session

@@ -23,12 +23,14 @@ const (
 	Audience       Code = "audience"        // not made for Lanyard
 	Signature      Code = "signature"       // no published key of the issuer verifies it
 	KeyMismatch    Code = "key-mismatch"    // the token was not made for this SSH key
+	Distrusted     Code = "distrusted"      // an administrator distrusts the issuer's key behind it
 	Revoked        Code = "revoked"         // logged out, or "sign out this machine"
 	MachineExpired Code = "machine-expired" // a machine's certificate lives five minutes
 	OtherMachine   Code = "other-machine"   // a machine's certificate, not signed by the machine that it comes from
 
 	// The decision (shown after possession is proven).
 	Blocked     Code = "blocked"       // the person was blocked
+	Silent      Code = "silent"        // the management server has not heard from the login for too long
 	NoRule      Code = "no-rule"       // no rule lets this person onto this machine
 	LocalUser   Code = "local-user"    // a rule does, but not as this account
 	NoAccount   Code = "no-account"    // the account does not exist or may not log in here
@@ -73,6 +75,8 @@ var sentences = map[Code]string{
 	Audience:       "The sign-in was made for another program; run 'lanyard login'.",
 	Signature:      "The sign-in could not be verified; run 'lanyard login' and try again.",
 	KeyMismatch:    "The sign-in belongs to another key; run 'lanyard login'.",
+	Distrusted:     "The key of your identity provider that vouched for this sign-in is not trusted any more; run 'lanyard login'.",
+	Silent:         "Your machine has not reported this sign-in to the management server for too long; check its way there and try again.",
 	Revoked:        "This sign-in was ended; run 'lanyard login'.",
 	MachineExpired: "The certificate of the machine that you come from has expired; try again, and if this stays, set the clocks of both machines.",
 	OtherMachine:   "The certificate was not made by the machine that you come from; run ssh on the machine that made it.",
