@@ -33,6 +33,7 @@ type grant struct {
 	user    string // for people; a machine's account as api.MachineUser names it
 	vouched []byte // machine key that the source peer's word was checked with; nil for a person
 	account accounts.Account
+	id      *token.Identity // of a person
 	rule    string          // that let the session begin
 	decided policy.Decision // the latest; guarded by conn.mu
 	mapped  bool            // the source peer was in the map
@@ -64,6 +65,10 @@ func (c *conn) checkKey(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions
 		return nil, c.refusal(reason.Errorf(reason.TokenMissing, "a key of type %s", key.Type()))
 	}
 	id, err := st.Trust.VerifyCertificate(cert, c.s.cfg.Now())
+	var unknown *token.UnknownKeyError
+	if errors.As(err, &unknown) && c.s.cfg.UnknownKey != nil {
+		c.s.cfg.UnknownKey(unknown.Issuer, unknown.KID)
+	}
 	if err != nil {
 		return nil, c.refusal(err)
 	}
@@ -101,7 +106,7 @@ func personGrant(id *token.Identity) *grant {
 	if strings.HasPrefix(user, api.MachineSubject) { // a provider cannot name people as machines
 		user = "user:" + user
 	}
-	return &grant{user: user, subject: policy.Subject{
+	return &grant{user: user, id: id, subject: policy.Subject{
 		Ref: id.User(), Email: id.Email, EmailVerified: id.EmailVerified, EmailDomainOK: id.EmailDomainOK,
 		Groups: id.GroupRefs(), AMR: id.AMR, ACR: id.ACR, AuthTime: id.AuthTime, TokenTime: id.IssuedAt,
 		BoundAt: id.BoundAt, LoginExpires: id.LoginExpires, Thumbprint: id.Thumbprint,
@@ -222,12 +227,18 @@ func (c *conn) decide(g *grant, live bool) policy.Decision {
 	if !live {
 		g.mapped = known
 	}
+	if g.id != nil {
+		if err := st.Trust.Stands(g.id); err != nil {
+			return policy.Decision{Code: codeOf(err)}
+		}
+	}
 	d := policy.Decide(policy.Query{
 		Self: st.Map.Self, Rules: st.Map.Rules, Users: f.users, RevokedKeys: st.Trust.RevokedKeys,
 		Overlay: []netip.Prefix{st.Map.Overlay4, st.Map.Overlay6},
 		Source:  source, Subject: g.subject,
 		Account: policy.Account{Name: g.account.Name, ID: g.account.UID, Privileged: g.account.Privileged, System: g.account.System},
 		Now:     c.s.cfg.Now(), MapIssued: st.Map.IssuedAt, MaxMapAge: st.Map.MaxMapAge.Duration(), Live: live,
+		Silent: f.silent, LoginGrace: st.Map.LoginGrace.Duration(), Limits: st.Limits,
 	})
 	if !known && live && g.mapped && d.Allowed() { // what is wrong with the person would have been the better reason
 		return policy.Decision{Code: reason.PolicyGone}
@@ -316,6 +327,9 @@ func (c *conn) event(t audit.Type, g *grant) audit.Event {
 	if g != nil {
 		e.Issuer, e.Subject, e.User = g.subject.Ref.Issuer, g.subject.Ref.Subject, g.user
 		e.LocalUser, e.Rule = g.account.Name, g.rule
+		if t == audit.SessionStart {
+			e.Key = g.subject.Thumbprint
+		}
 	}
 	return e
 }

@@ -3,10 +3,12 @@
 package sshd
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/reason"
+	"lanyard/mgmt/policy"
 )
 
 func TestRefusalShowsItsReasonAndIsRecordedOnce(t *testing.T) {
@@ -35,6 +38,8 @@ func TestRefusalShowsItsReasonAndIsRecordedOnce(t *testing.T) {
 		{name: "another audience", code: reason.Audience, change: func(s *State) { s.Map.Issuers[0].ClientID = "other" }},
 		{name: "SSH switched off", code: reason.Disabled, change: func(s *State) { s.Enabled = false }},
 		{name: "a map that is too old", code: reason.MapStale, change: func(s *State) { s.Map.IssuedAt = time.Now().Add(-25 * time.Hour) }},
+		{name: "limits that do not offer the account", code: reason.Limits, change: func(s *State) { s.Limits = &policy.Limits{Accounts: []string{"somebody"}} }},
+		{name: "limits that cannot be read", code: reason.Limits, change: func(s *State) { s.Limits = &policy.Limits{Broken: true} }},
 		{name: "an account that does not exist", code: reason.NoAccount, user: "no-such-account"},
 		{name: "root by number", code: reason.NoAccount, user: "0"},
 		{name: "root by signed number", code: reason.NoAccount, user: "+0"},
@@ -64,6 +69,28 @@ func TestRefusalShowsItsReasonAndIsRecordedOnce(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		})
+	}
+}
+
+// A token by a key that the map does not have yet makes the server ask for it, and is refused until it is there.
+func TestUnknownKeyIsAskedFor(t *testing.T) {
+	l := newLab(t)
+	ann := l.login("ann", 0)
+	l.setMap(func(s *State) {
+		s.Map.Issuers[0].Keys = []json.RawMessage{json.RawMessage(strings.Replace(string(l.jwk()), `"k1"`, `"k0"`, 1))}
+	})
+	if got := l.ssh(ann, "web-1", "echo in"); got.exit != 255 || !strings.Contains(got.stderr, "[signature]") {
+		t.Errorf("%+v", got)
+	}
+	l.mu.Lock()
+	asked := slices.Compact(slices.Clone(l.asked))
+	l.mu.Unlock()
+	if !slices.Equal(asked, []string{issuerURL + " k1"}) {
+		t.Errorf("asked for %q", asked)
+	}
+	l.setMap(nil)
+	if got := l.ssh(ann, "web-1", "echo in"); got.exit != 0 {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/reason"
+	"lanyard/mgmt/policy"
+	"lanyard/sshd/token"
 )
 
 func block(sub string) func(*State) {
@@ -157,6 +159,22 @@ func TestWhyALiveSessionEnds(t *testing.T) {
 		{"switched off", reason.Disabled, nil, func(l *lab) { l.setMap(func(s *State) { s.Enabled = false }) }},
 		{"source removed", reason.PolicyGone, nil, func(l *lab) { l.setMap(func(s *State) { s.Map.Peers = nil }) }},
 		{"silence of the management server", reason.MapStale, func(s *State) { s.Map.MaxMapAge = 3600 }, func(l *lab) { l.clock.Store(int64(2 * time.Hour)) }},
+		{"issuer removed", reason.Issuer, nil, func(l *lab) { l.setMap(func(s *State) { s.Map.Issuers = nil }) }},
+		{"issuer's key distrusted", reason.Distrusted, nil, func(l *lab) {
+			l.setMap(func(s *State) {
+				id, _, _ := token.KeyID(l.jwk())
+				s.Map.Issuers[0].Keys, s.Map.Issuers[0].Distrusted = nil, []api.KeyRef{{KID: "k1", ID: id}}
+			})
+		}},
+		{"silence of the client", reason.Silent, nil, func(l *lab) {
+			key := l.recorded(audit.SessionStart)[0].Key
+			l.setMap(func(s *State) {
+				s.Map.LoginGrace, s.Map.Silent = 60, []api.SilentLogin{{Key: key, Since: time.Now().Add(-62 * time.Minute)}}
+			})
+		}},
+		{"the machine's limits leave the account out", reason.Limits, nil, func(l *lab) {
+			l.setMap(func(s *State) { s.Limits = &policy.Limits{Accounts: []string{"somebody"}} })
+		}},
 		{"longest session", reason.MaxTime, func(s *State) { s.Map.Rules[0].MaxSession = 3600 }, func(l *lab) { l.clock.Store(int64(61 * time.Minute)) }},
 		{"idle", reason.Idle, func(s *State) { s.Map.Rules[0].Idle = 600 }, func(l *lab) { l.clock.Store(int64(11 * time.Minute)) }},
 	} {

@@ -99,6 +99,7 @@ type lab struct {
 	mu     sync.Mutex
 	events []audit.Event
 	full   error // what the audit answers
+	asked  []string
 }
 
 func newLab(t *testing.T) *lab {
@@ -137,7 +138,12 @@ func newLabWith(t *testing.T, change func(*Config)) *lab {
 			}
 			return accounts.Lookup(name)
 		},
-		Audit:  l.audit,
+		Audit: l.audit,
+		UnknownKey: func(issuer, kid string) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.asked = append(l.asked, issuer+" "+kid)
+		},
 		Helper: []string{helperProgram(t), "openssh"},
 		Log:    slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:    l.now,

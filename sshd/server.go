@@ -331,6 +331,8 @@ type facts struct {
 	m     *api.Map
 	users map[api.UserRef]api.MapUser
 	peers map[string]api.Peer
+	// silent logins, with the time of the newest token that was seen of each
+	silent map[string]time.Time
 }
 
 func (s *Server) factsOf(m *api.Map) *facts {
@@ -343,6 +345,12 @@ func (s *Server) factsOf(m *api.Map) *facts {
 	}
 	for _, p := range m.Peers {
 		f.peers[p.ID] = p
+	}
+	if len(m.Silent) > 0 {
+		f.silent = make(map[string]time.Time, len(m.Silent))
+		for _, l := range m.Silent {
+			f.silent[l.Key] = l.Since
+		}
 	}
 	s.facts.Store(f)
 	return f

@@ -22,6 +22,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/policy"
 	"lanyard/platform/accounts"
 	"lanyard/sshd/token"
 )
@@ -31,6 +32,8 @@ type State struct {
 	Trust   *token.Trust
 	Map     *api.Map
 	Enabled bool // SSH is switched on on this machine
+	// Limits are the machine's own; nil: none. Those about issuers are Trust's.
+	Limits *policy.Limits
 }
 
 // Limits bound what strangers can make the server do. Zero values mean the defaults.
@@ -59,6 +62,9 @@ type Config struct {
 	Source func(remote netip.AddrPort) (api.Peer, bool)
 	// State returns what is in force now. Before the first map it returns nil or a State without Map.
 	State func() *State
+	// UnknownKey is told that a token names a key that its issuer does not have in the map; may be nil. It must not
+	// wait: whoever asks may be anybody.
+	UnknownKey func(issuer, kid string)
 	// Accounts resolves an account; nil: accounts.Lookup.
 	Accounts func(name string) (accounts.Account, error)
 	// Audit records an event. An error of code audit-full refuses new sessions.

@@ -21,6 +21,7 @@ const (
 	stageOwnDevice
 	stageMap
 	stageMFA
+	stageSilent
 	stageToken
 	stagePassed
 )
@@ -44,6 +45,11 @@ func Decide(q Query) Decision {
 	if q.Account.Name == "" {
 		d.Code = reason.NoAccount
 		d.step("No account was asked for.")
+		return d
+	}
+	if why := q.limited(); why != "" {
+		d.Code = reason.Limits
+		d.step("%s", why)
 		return d
 	}
 	for _, r := range q.Rules {
@@ -168,6 +174,22 @@ func (q *Query) person() (reason.Code, string) {
 	return reason.OK, ""
 }
 
+// limited checks the machine's own limits.
+func (q *Query) limited() string {
+	l := q.Limits
+	switch {
+	case l == nil:
+		return ""
+	case l.Broken:
+		return "The limits that this machine's administrator wrote cannot be read."
+	case l.NoMachines && q.isMachine():
+		return "This machine's limits let no account of another machine in."
+	case l.Accounts != nil && !slices.ContainsFunc(l.Accounts, q.sameAccount):
+		return fmt.Sprintf("This machine's limits do not offer the account %q.", q.Account.Name)
+	}
+	return ""
+}
+
 // machine checks that a machine's identity and the connection's source are one.
 func (q *Query) machine() string {
 	m := q.Subject.Machine
@@ -227,7 +249,13 @@ func (q *Query) check(r api.Rule) (stage int, code reason.Code, why string) {
 	if len(r.AMR) > 0 && (q.isMachine() || !slices.ContainsFunc(r.AMR, func(m string) bool { return slices.Contains(s.AMR, m) })) {
 		return stageMFA, reason.MFA, fmt.Sprintf("it wants one of amr %q, the sign-in has %q.", r.AMR, s.AMR)
 	}
-	if maxAge := cmp.Or(r.MaxTokenAge.Duration(), DefaultMaxTokenAge); !q.isMachine() && !q.Live && q.Now.Sub(s.TokenTime) > maxAge {
+	maxAge := cmp.Or(r.MaxTokenAge.Duration(), DefaultMaxTokenAge)
+	if since, silent := q.Silent[s.Thumbprint]; silent && !q.isMachine() && s.Thumbprint != "" {
+		if grace := cmp.Or(max(q.LoginGrace, 0), DefaultLoginGrace); q.Now.Sub(since) > maxAge+grace {
+			return stageSilent, reason.Silent, fmt.Sprintf("the management server has seen no token of this login that is younger than %v.", maxAge+grace)
+		}
+	}
+	if !q.isMachine() && !q.Live && q.Now.Sub(s.TokenTime) > maxAge {
 		return stageToken, reason.TokenExpired, fmt.Sprintf("the token is older than %v.", maxAge)
 	}
 	why = fmt.Sprintf("it allows %s the account %q.", q.who(), q.Account.Name)

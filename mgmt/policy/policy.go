@@ -27,7 +27,18 @@ import (
 const (
 	DefaultMaxTokenAge = time.Hour
 	DefaultMaxMapAge   = 24 * time.Hour
+	DefaultLoginGrace  = 10 * time.Minute
 )
+
+// Limits are what a machine's administrator wrote down (limits.yaml). No rule widens them.
+type Limits struct {
+	// Accounts may be offered, by canonical name; nil: all.
+	Accounts []string
+	// NoMachines: no account of another machine comes in.
+	NoMachines bool
+	// Broken: they cannot be read, and nobody comes in.
+	Broken bool
+}
 
 // World is what policies are compiled against.
 type World struct {
@@ -89,6 +100,12 @@ type Query struct {
 	Now         time.Time
 	MapIssued   time.Time
 	MaxMapAge   time.Duration // 0: DefaultMaxMapAge
+	// Silent are logins that the management server hears nothing of: the time of the newest token that it saw, by
+	// thumbprint. A rule counts for one only until max_token_age and LoginGrace (0: DefaultLoginGrace) have passed.
+	Silent     map[string]time.Time
+	LoginGrace time.Duration
+	// Limits are the machine's own; nil: none.
+	Limits *Limits
 	// Live: a session that is open already is decided again. The age of its token does not count; its login
 	// must still be alive.
 	Live bool
