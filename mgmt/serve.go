@@ -54,6 +54,10 @@ another ACME server, which must reach it at port 443 of that name.`,
 	c.Flags().StringVar(&cfg.KeyFile, "tls-key", "", "`FILE` with that certificate's key (PEM)")
 	c.Flags().StringVar(&cfg.URL, "url", "", "`URL` under which peers and browsers reach the server")
 	c.Flags().StringVar(&overlay, "overlay4", "", "the network's IPv4 `range` (default 100.110.0.0/16); only before the first machine joins")
+	c.Flags().DurationVar(&cfg.MaxMapAge, "max-map-age", 0, "how long machines go on without word from this server; kept (first 24h)")
+	c.Flags().DurationVar(&cfg.LoginGrace, "login-grace", 0, "how much longer than a policy's --max-token-age a sign-in may go unreported; kept (first 10m)")
+	c.Flags().DurationVar(&cfg.LoginLifetime, "login-lifetime", 0, "how long a sign-in lasts; kept (first 24h)")
+	c.Flags().DurationVar(&cfg.TokenLifetime, "token-lifetime", 0, "how long a token of the embedded provider is good; kept (first 1h)")
 	c.Flags().BoolVar(&verbose, "verbose", false, "log more")
 	return c
 }

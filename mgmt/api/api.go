@@ -196,7 +196,7 @@ type Map struct {
 	Silent []SilentLogin `json:"silent,omitempty"`
 	// LoginGrace is how much longer than a rule's max_token_age a login may be silent; default 10 min.
 	LoginGrace Seconds `json:"login_grace,omitempty"`
-	MaxMapAge   Seconds  `json:"max_map_age"` // default 24 h
+	MaxMapAge  Seconds `json:"max_map_age"` // default 24 h
 }
 
 // MapUser is what the management server knows of a person; it wins over the token.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -24,11 +25,17 @@ type world struct {
 	groups   map[string][]api.GroupRef // by user id
 	issuers  []api.Issuer
 	revoked  []string
+	heard    []store.HeardOf
+	now      time.Time
+	began    time.Time // when logins could begin to report to this process
 	observed map[string]netip.Addr
 
 	policy    policy.World
 	unblocked policy.World          // the same, were nobody blocked
 	rules     map[string][]api.Rule // by peer id
+
+	fell map[string]time.Time // logins that a map withdraws for their silence, and since when they are silent
+	due  time.Time            // when the next one will be; zero: none
 }
 
 // World reads what policies are compiled against, for explanations and what a person may reach.
@@ -41,7 +48,10 @@ func (c *Control) World(ctx context.Context) (*policy.World, []api.Policy, error
 }
 
 func (c *Control) world(ctx context.Context) (*world, error) {
-	w := &world{settings: c.Settings, groups: map[string][]api.GroupRef{}, rules: map[string][]api.Rule{}}
+	w := &world{
+		settings: c.Settings, groups: map[string][]api.GroupRef{}, rules: map[string][]api.Rule{}, now: c.Now(), began: c.began,
+		fell: map[string]time.Time{},
+	}
 	var err error
 	if w.issuers, err = c.Issuers(ctx); err != nil {
 		return nil, err
@@ -65,7 +75,11 @@ func (c *Control) world(ctx context.Context) (*world, error) {
 				w.groups[u] = append(w.groups[u], api.GroupRef{Issuer: api.LocalIssuer, Name: g.Name})
 			}
 		}
-		w.revoked, err = q.RevokedKeys(ctx, c.Now().Add(-w.settings.LoginLifetime-time.Hour))
+		since := w.now.Add(-w.settings.LoginLifetime - time.Hour)
+		if w.revoked, err = q.RevokedKeys(ctx, since); err != nil {
+			return err
+		}
+		w.heard, err = q.HeardOf(ctx, since)
 		return err
 	})
 	if err != nil {
@@ -141,10 +155,41 @@ func (w *world) mapFor(p store.Peer) *api.Map {
 	slices.Sort(m.Admit)
 	if len(m.Rules) > 0 {
 		m.Users = w.usersFor(m.Rules)
+		m.Silent, m.LoginGrace = w.silentFor(m.Rules), api.Secs(w.settings.LoginGrace)
 	} else {
 		m.RevokedKeys = nil
 	}
 	return m
+}
+
+// silentFor lists the logins that were not heard of for longer than the strictest of rules lets them be. The machine
+// looks at each rule by itself. Nobody can report to a server that does not run: its start counts as word of all, but
+// for those that were withdrawn before.
+func (w *world) silentFor(rules []api.Rule) []api.SilentLogin {
+	age := cmp.Or(tokenAge(rules).Duration(), policy.DefaultMaxTokenAge) + w.settings.LoginGrace
+	var out []api.SilentLogin
+	for _, h := range w.heard {
+		since := h.Silent
+		if since.IsZero() {
+			since = h.Newest
+			if since.Before(w.began) {
+				since = w.began
+			}
+		}
+		since = since.UTC().Truncate(time.Second)
+		until := since.Add(age)
+		if w.now.After(until) {
+			out = append(out, api.SilentLogin{Key: h.Thumbprint, Since: since})
+			if h.Silent.IsZero() {
+				w.fell[h.Thumbprint] = since
+			}
+			continue
+		}
+		if w.due.IsZero() || until.Before(w.due) {
+			w.due = until
+		}
+	}
+	return out
 }
 
 // tokenAge is the shortest age of a sign-in that one of the rules wants, when it is below the default; else 0.

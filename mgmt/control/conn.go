@@ -46,9 +46,13 @@ func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr
 		c.Detach(conn)
 		return nil, err
 	}
-	if have.Epoch > m.Epoch || have.Epoch == m.Epoch && have.Version > m.Version {
-		c.Log.Warn("a peer has a newer network map than this server ever made; if the database was restored from a backup, run 'lanyard-mgmt restored'",
+	if newer(have, m.Epoch, m.Version) {
+		c.Log.Warn("a peer has a newer network map than this server remembers making; was the database restored from a backup? New maps are made above that version",
 			"peer", peerID, "epoch", have.Epoch, "version", have.Version)
+		if m, err = c.overtake(ctx, peerID, have, m); err != nil {
+			c.Detach(conn)
+			return nil, err
+		}
 	}
 	c.mu.Lock()
 	if have.Epoch == m.Epoch && have.Version == m.Version {
@@ -61,6 +65,53 @@ func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr
 		c.Touch()
 	}
 	return conn, nil
+}
+
+func newer(have api.Have, epoch, version uint64) bool {
+	return have.Epoch > epoch || have.Epoch == epoch && have.Version > version
+}
+
+// How far one peer's word may push the clock of all maps. There is room for billions of such pushes in 64 bits.
+const (
+	maxEpochs   = 1 << 16
+	maxVersions = 1 << 32
+)
+
+// overtake makes a map for a peer that is newer than the one that it has, of which this database knows nothing: it
+// would refuse all others.
+func (c *Control) overtake(ctx context.Context, peerID string, have api.Have, m store.StoredMap) (store.StoredMap, error) {
+	err := c.Store.Tx(ctx, func(q *store.Queries) error {
+		clock, err := q.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		switch {
+		case have.Epoch > clock.Epoch:
+			if have.Epoch-clock.Epoch > maxEpochs || have.Version > maxVersions {
+				return nil // nobody's backup is that old
+			}
+			clock = store.Clock{Epoch: have.Epoch, Version: max(have.Version, clock.Version)}
+		case have.Epoch == clock.Epoch && have.Version > clock.Version:
+			if have.Version-clock.Version > maxVersions {
+				return nil
+			}
+			clock.Version = have.Version
+		}
+		if err := q.PutClock(ctx, clock); err != nil {
+			return err
+		}
+		return q.ForgetMap(ctx, peerID)
+	})
+	if err != nil {
+		return m, err
+	}
+	if _, err := c.compile(ctx); err != nil {
+		return m, err
+	}
+	if made, err := c.Store.Map(ctx, peerID); err == nil {
+		return made, nil
+	}
+	return m, nil
 }
 
 // newest returns the stored map of a peer, after a compilation when there was none since it joined or since this

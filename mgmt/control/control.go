@@ -22,7 +22,7 @@ const (
 	ackWait = time.Second
 	// settle collects changes that are not urgent (endpoints) into one compilation.
 	settle = 100 * time.Millisecond
-	// beat is how often maps are looked at for their age.
+	// beat is how often maps are looked at for their age, at least.
 	beat = 30 * time.Second
 )
 
@@ -47,8 +47,10 @@ type Control struct {
 	conns    map[string]*Conn      // by peer id
 	observed map[string]netip.Addr // where each peer was last seen from
 	compiled bool                  // since this process started
+	due      time.Time             // when a login will have been silent for too long; zero: none
 	pulse    chan struct{}         // closed and made anew at every acknowledgement and detachment
 
+	began  time.Time
 	lazy   chan struct{}
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -59,7 +61,7 @@ func New(cfg Config) *Control {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Control{
 		Config: cfg, conns: map[string]*Conn{}, observed: map[string]netip.Addr{}, pulse: make(chan struct{}),
-		lazy: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		lazy: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), began: cfg.Now(),
 	}
 	go c.run(ctx)
 	return c
@@ -80,14 +82,15 @@ func (c *Control) Close() error {
 // run compiles after changes that are not urgent and renews maps before they are too old to be believed.
 func (c *Control) run(ctx context.Context) {
 	defer close(c.done)
-	tick := time.NewTicker(beat)
-	defer tick.Stop()
 	for {
+		tick := time.NewTimer(c.untilLook())
 		select {
 		case <-ctx.Done():
+			tick.Stop()
 			return
 		case <-tick.C:
 		case <-c.lazy:
+			tick.Stop()
 			select {
 			case <-ctx.Done():
 				return
@@ -107,6 +110,20 @@ func (c *Control) run(ctx context.Context) {
 			c.Log.Error("compile the network maps", "err", err)
 		}
 	}
+}
+
+// untilLook is how long the maps can be left alone: until one grows old, or a login was silent for too long.
+func (c *Control) untilLook() time.Duration {
+	wait := beat
+	if age := c.Settings.MaxMapAge / 8; age > 0 {
+		wait = min(wait, age)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.due.IsZero() {
+		wait = min(wait, c.due.Sub(c.Now())+time.Millisecond)
+	}
+	return max(wait, settle)
 }
 
 // Change begins a change that Apply will tell the effect of: until done is called, no compilation in the background
@@ -225,6 +242,12 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 				changed = append(changed, changedPeer{id: p.ID, name: p.Name, version: version})
 			}
 		}
+		for login, since := range w.fell {
+			c.Log.Info("a login is not reported any more and is withdrawn", "key", login, "since", since)
+			if err := q.FellSilent(ctx, login, since); err != nil {
+				return err
+			}
+		}
 		if len(send) == 0 {
 			return nil
 		}
@@ -238,7 +261,7 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 		f()
 	}
 	c.mu.Lock()
-	c.compiled = true
+	c.compiled, c.due = true, w.due
 	c.mu.Unlock()
 	return changed, nil
 }

@@ -31,9 +31,10 @@ const (
 	areaPeers     = "peers"
 	areaTokens    = "tokens"
 	areaAudit     = "audit"
+	areaIssuers   = "issuers"
 )
 
-var areas = []string{areaUsers, areaGroups, areaPolicies, areaSetupKeys, areaPeers, areaTokens, areaAudit}
+var areas = []string{areaUsers, areaGroups, areaPolicies, areaSetupKeys, areaPeers, areaTokens, areaAudit, areaIssuers}
 
 // actor is who uses the admin API.
 type actor struct {
@@ -156,6 +157,7 @@ func (s *Server) adminAPI() http.Handler {
 	s.peerOperations(a)
 	s.tokenOperations(a)
 	s.auditOperations(a)
+	s.issuerOperations(a)
 	return mux
 }
 

@@ -151,6 +151,8 @@ func (f *follower) readAll(ctx context.Context) error {
 			err = f.update(ctx, *up.Self)
 		case up.Audit != nil:
 			err = f.audit(ctx, up.Audit)
+		case up.Unknown != nil:
+			f.unknownKey(*up.Unknown)
 		}
 		if err != nil {
 			return err
@@ -203,6 +205,7 @@ var fromPeers = map[audit.Type]bool{
 // would block the spool for ever.
 func (f *follower) audit(ctx context.Context, lines []json.RawMessage) error {
 	var ids []string
+	unreported := false
 	err := f.s.store.Tx(ctx, func(q *store.Queries) error {
 		for _, line := range lines {
 			var ev audit.Event
@@ -219,14 +222,50 @@ func (f *follower) audit(ctx context.Context, lines []json.RawMessage) error {
 			if err := q.AddAudit(ctx, &ev); err != nil {
 				return err
 			}
+			if ev.Type == audit.SessionStart && len(ev.Key) == thumbprintSize {
+				// Who never reports is unknown here but for this.
+				unreported = true
+				if err := q.Unreported(ctx, ev.Key, f.s.plausible(ev.Time)); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	})
 	if err != nil || len(ids) == 0 {
 		return err
 	}
+	if unreported {
+		f.s.control.Touch()
+	}
 	f.s.audited()
 	return f.send(ctx, api.Down{AuditAck: ids})
+}
+
+// thumbprintSize is the length of a login key's thumbprint.
+const thumbprintSize = 43
+
+// plausible is a time that a machine tells, as far as it can be: spools hold hours, and clocks differ.
+func (s *Server) plausible(t time.Time) time.Time {
+	now := s.now()
+	if t.After(now) {
+		return now
+	}
+	if earliest := now.Add(-s.settings.LoginLifetime); t.Before(earliest) {
+		return earliest
+	}
+	return t
+}
+
+// unknownKey looks at what a provider publishes, since a machine met a key of it that the map does not have.
+func (f *follower) unknownKey(u api.UnknownKey) {
+	if f.s.asked.wait(f.peer.ID, f.s.now()) > 0 {
+		return
+	}
+	f.s.following.Go(func() {
+		changed, err := f.s.mirror.Look(f.s.life, u.Issuer)
+		f.log.Info("a machine met a key that it does not know", "issuer", u.Issuer, "kid", u.KID, "changed", changed, "err", err)
+	})
 }
 
 // clientAddr is where a request came from.

@@ -11,6 +11,7 @@ import (
 	"lanyard/mgmt/control"
 	"lanyard/mgmt/policy"
 	"lanyard/mgmt/store"
+	"lanyard/sshd/token"
 )
 
 // login takes a pushed authorization request from a machine (RFC 9126 in shape).
@@ -52,7 +53,6 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 
 // seen registers a login, and later each of its refreshed tokens.
 func (s *Server) seen(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
 	body, err := readBody(w, r)
 	if err != nil {
 		return err
@@ -61,22 +61,63 @@ func (s *Server) seen(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.register(r.Context(), p); err != nil {
+		return err
+	}
+	return s.writeMe(r.Context(), w, p)
+}
+
+// register notes a login and the age of its newest token. One that was withdrawn for its silence is good again, on the
+// machines too, before the answer: ssh connects right after it.
+func (s *Server) register(ctx context.Context, p *person) error {
 	id := p.identity
-	err = s.store.Tx(ctx, func(q *store.Queries) error {
-		fresh, err := q.SawLogin(ctx, store.Login{
+	var seen store.Seen
+	err := s.store.Tx(ctx, func(q *store.Queries) (err error) {
+		seen, err = q.SawLogin(ctx, store.Login{
 			Thumbprint: id.Thumbprint, UserID: p.ID, Started: id.BoundAt, NewestToken: id.IssuedAt,
 		})
-		if err != nil || !fresh {
+		if err != nil || !seen.New {
 			return err
 		}
 		return q.AddAudit(ctx, &audit.Event{
 			Type: audit.Login, Issuer: id.Issuer, Subject: id.Subject, User: p.Email, Detail: "key " + id.Thumbprint,
 		})
 	})
+	if err == nil && seen.Again {
+		_, err = s.control.Apply(ctx)
+	} else if err == nil {
+		s.control.Touch() // so that it is known when it will have been silent for too long
+	}
+	return err
+}
+
+// renew trades a refreshed token that is not bound to the login's key for the map key's word. The token goes no further:
+// whoever has one could use it, were it taken anywhere without a proof.
+func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r)
 	if err != nil {
 		return err
 	}
-	return s.writeMe(ctx, w, p)
+	var req api.RenewRequest
+	if err := decode(body, &req); err != nil {
+		return err
+	}
+	if req.Token == "" || token.IsRenewal(req.Token) {
+		return refuse(http.StatusBadRequest, "The request holds no refreshed token.")
+	}
+	p, err := s.proven(r, body, req.Token)
+	if err != nil {
+		return err
+	}
+	renewal, err := token.SignRenewal(s.settings.Key(), p.identity.Renewal(p.bound))
+	if err != nil {
+		return err
+	}
+	if err := s.register(r.Context(), p); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.RenewReply{Renewal: renewal})
+	return nil
 }
 
 func (s *Server) me(w http.ResponseWriter, r *http.Request) error {

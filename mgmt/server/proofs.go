@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/proof"
 	"lanyard/mgmt/api/reason"
 	"lanyard/mgmt/control"
@@ -103,11 +105,17 @@ func (s *Server) useOnce(ctx context.Context, p *proof.Proof) error {
 type person struct {
 	store.User
 	identity *token.Identity
+	bound    string
 }
 
 // personProof checks "Authorization: DPoP <bound token>" with a proof by the login's key (RFC 9449 §7.1). The token
 // alone opens nothing.
 func (s *Server) personProof(r *http.Request, body []byte) (*person, error) {
+	return s.proven(r, body, "")
+}
+
+// proven is personProof, with the newest token (refreshed) in the body where it must not stand in the proof.
+func (s *Server) proven(r *http.Request, body []byte, refreshed string) (*person, error) {
 	ctx := r.Context()
 	if err := checkVersion(r); err != nil {
 		return nil, err
@@ -128,11 +136,12 @@ func (s *Server) personProof(r *http.Request, body []byte) (*person, error) {
 	if err := s.useOnce(ctx, p); err != nil {
 		return nil, err
 	}
-	trust, err := s.trust(ctx)
-	if err != nil {
-		return nil, err
-	}
-	id, err := trust.VerifyTokens(p.WireKey(), p.Salt, bound, p.Fresh, now)
+	id, err := s.verify(ctx, func(t *token.Trust) (*token.Identity, error) {
+		if refreshed != "" {
+			return t.VerifyRefreshed(p.WireKey(), p.Salt, bound, refreshed, now)
+		}
+		return t.VerifyTokens(p.WireKey(), p.Salt, bound, p.Fresh, now)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +149,9 @@ func (s *Server) personProof(r *http.Request, body []byte) (*person, error) {
 		return nil, refuseCode(http.StatusUnauthorized, reason.TokenExpired)
 	}
 	u, err := s.store.UserByRef(ctx, id.User())
+	if errors.Is(err, store.ErrNotFound) && id.Issuer != s.settings.Issuer {
+		u, err = s.newcomer(ctx, id)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, refuse(http.StatusForbidden, "This management server does not know you; ask your administrator.")
 	}
@@ -149,7 +161,56 @@ func (s *Server) personProof(r *http.Request, body []byte) (*person, error) {
 	if u.Blocked {
 		return nil, refuseCode(http.StatusForbidden, reason.Blocked)
 	}
-	return &person{User: u, identity: id}, nil
+	return &person{User: u, identity: id, bound: bound}, nil
+}
+
+// verify asks check, and once more when the provider turns out to have a new key. The machines have it then too.
+func (s *Server) verify(ctx context.Context, check func(*token.Trust) (*token.Identity, error)) (*token.Identity, error) {
+	trust, err := s.trust(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, err := check(trust)
+	var unknown *token.UnknownKeyError
+	if !errors.As(err, &unknown) {
+		return id, err
+	}
+	changed, lookErr := s.mirror.Look(ctx, unknown.Issuer)
+	if lookErr != nil {
+		s.log.Warn("an identity provider does not tell its keys", "issuer", unknown.Issuer, "err", lookErr)
+	}
+	if !changed {
+		return nil, err
+	}
+	if _, err := s.control.Apply(ctx); err != nil {
+		return nil, err
+	}
+	if trust, err = s.trust(ctx); err != nil {
+		return nil, err
+	}
+	return check(trust)
+}
+
+// newcomer makes a person of another provider who comes for the first time. Policies go by the email address only where
+// the provider has verified it and the administrator gave its domain to that provider.
+func (s *Server) newcomer(ctx context.Context, id *token.Identity) (store.User, error) {
+	u := store.User{UserRef: id.User(), Name: label(id.Name)}
+	if id.EmailVerified && id.EmailDomainOK {
+		u.Email = strings.ToLower(id.Email)
+	}
+	ev := &audit.Event{
+		Type: audit.AdminChange, What: "user.first", Issuer: id.Issuer, Subject: id.Subject, User: id.Email, Target: id.Subject,
+		Detail: "signed in for the first time",
+	}
+	err := s.store.Change(ctx, ev, func(q *store.Queries) error { return q.AddUser(ctx, &u) })
+	if errors.Is(err, store.ErrExists) { // at the same moment, by another request
+		return s.store.UserByRef(ctx, id.User())
+	}
+	if err == nil {
+		s.audited()
+		_, err = s.control.Apply(ctx) // rules that name the address begin to hold
+	}
+	return u, err
 }
 
 // trust is what tokens are checked against now: the same that the maps say.
@@ -170,5 +231,10 @@ func (s *Server) trust(ctx context.Context) (*token.Trust, error) {
 	for _, u := range users {
 		m.Users = append(m.Users, control.MapUser(u, nil))
 	}
-	return token.TrustFromMap(m)
+	trust, err := token.TrustFromMap(m)
+	if err != nil {
+		return nil, err
+	}
+	trust.MapKey = s.settings.Key().Public().(ed25519.PublicKey)
+	return trust, nil
 }

@@ -24,6 +24,7 @@ import (
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/control"
 	"lanyard/mgmt/idp"
+	"lanyard/mgmt/idp/mirror"
 	"lanyard/mgmt/store"
 	"lanyard/platform/paths"
 )
@@ -50,6 +51,8 @@ type Config struct {
 	Now      func() time.Time
 	// PasswordCost of bcrypt; 0: the provider's default.
 	PasswordCost int
+	// Lifetimes and bounds; zero: as they are.
+	MaxMapAge, LoginGrace, LoginLifetime, TokenLifetime time.Duration
 }
 
 const (
@@ -67,14 +70,17 @@ type Server struct {
 	store    *store.Store
 	settings store.Settings
 	idp      *idp.Provider
+	mirror   *mirror.Mirror
 	control  *control.Control
 	certs    certificates // nil on plain HTTP
 	url      string
 	hosts    []string // own names, for proofs
 	pushes   bucket
+	asked    bucket // for keys that a machine does not know
 
 	listener, admin net.Listener
 	web, adminWeb   *http.Server
+	opened          chan struct{} // closed when Open is done
 	life            context.Context
 	end             context.CancelFunc
 	running         sync.WaitGroup
@@ -91,7 +97,11 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, now: cfg.Now, pushes: bucket{burst: 30, refill: 2 * time.Second}, auditMore: make(chan struct{})}
+	s := &Server{
+		cfg: cfg, log: cfg.Log, now: cfg.Now, pushes: bucket{burst: 30, refill: 2 * time.Second},
+		asked: bucket{burst: 3, refill: 20 * time.Second}, auditMore: make(chan struct{}),
+		opened: make(chan struct{}),
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -107,6 +117,9 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err = s.chooseOverlay(ctx); err != nil {
 		return nil, err
 	}
+	if err = s.chooseTimes(ctx); err != nil {
+		return nil, err
+	}
 	if err = s.listen(); err != nil {
 		return nil, err
 	}
@@ -115,11 +128,13 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	s.idp, err = idp.Open(ctx, idp.Config{
 		URL: s.url, Store: s.store, Settings: s.settings, Log: s.log, Now: s.now, PasswordCost: cfg.PasswordCost,
-		KeysChanged: func() {
-			if s.control != nil {
-				s.control.Touch()
-			}
-		},
+		KeysChanged: s.keysChanged,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.mirror, err = mirror.Open(ctx, mirror.Config{
+		Store: s.store, Lifetime: s.settings.LoginLifetime, Log: s.log, Now: s.now, Changed: s.keysChanged,
 	})
 	if err != nil {
 		return nil, err
@@ -128,6 +143,7 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if s.setupSecret, err = s.drawSetup(ctx); err != nil {
 		return nil, err
 	}
+	close(s.opened)
 	s.running.Go(s.sweep)
 	return s, nil
 }
@@ -198,6 +214,35 @@ func (s *Server) chooseOverlay(ctx context.Context) error {
 	return s.store.PutSettings(ctx, s.settings)
 }
 
+// chooseTimes takes over the bounds that the configuration names.
+func (s *Server) chooseTimes(ctx context.Context) error {
+	next, changed := s.settings, false
+	for _, t := range []struct {
+		name string
+		want time.Duration
+		to   *time.Duration
+	}{
+		{"max-map-age", s.cfg.MaxMapAge, &next.MaxMapAge},
+		{"login-grace", s.cfg.LoginGrace, &next.LoginGrace},
+		{"login-lifetime", s.cfg.LoginLifetime, &next.LoginLifetime},
+		{"token-lifetime", s.cfg.TokenLifetime, &next.TokenLifetime},
+	} {
+		if t.want == 0 {
+			continue
+		}
+		if t.want < time.Second || t.want > 366*24*time.Hour {
+			return fmt.Errorf("--%s %s must be between a second and a year", t.name, t.want)
+		}
+		changed = changed || *t.to != t.want
+		*t.to = t.want
+	}
+	if !changed {
+		return nil
+	}
+	s.settings = next
+	return s.store.PutSettings(ctx, next)
+}
+
 // moveIssuer keeps people who they are when the embedded provider's address changed.
 func (s *Server) moveIssuer(ctx context.Context) error {
 	issuer := idp.Issuer(s.url)
@@ -216,11 +261,6 @@ func (s *Server) moveIssuer(ctx context.Context) error {
 		}
 		return q.PutSettings(ctx, s.settings)
 	})
-}
-
-func (s *Server) issuers(ctx context.Context) ([]api.Issuer, error) {
-	is, err := s.idp.Issuer(ctx)
-	return []api.Issuer{is}, err
 }
 
 // URL is where the server is reached.
@@ -327,6 +367,9 @@ func (s *Server) Close() error {
 	if s.control != nil {
 		errs = append(errs, s.control.Close())
 	}
+	if s.mirror != nil {
+		errs = append(errs, s.mirror.Close())
+	}
 	if s.idp != nil {
 		errs = append(errs, s.idp.Close())
 	}
@@ -367,29 +410,58 @@ func (s *Server) auditSignal() <-chan struct{} {
 	return s.auditMore
 }
 
+// route is one thing that may be asked of the server, by a pattern of net/http's.
+type route struct {
+	pattern string
+	handler http.Handler
+	// open: without any proof or secret.
+	open bool
+}
+
+// table lists all that is served to the network. Whoever adds a line decides whether it is open.
+func (s *Server) table() []route {
+	return []route{
+		{"GET " + api.RouteConfig, s.handle(s.config), true},
+		{"POST " + api.RouteEnroll, s.handle(s.enroll), false},
+		{"GET " + api.RouteFollow, s.handle(s.follow), false},
+		{"POST " + api.RouteLogin, s.handle(s.login), false},
+		{"POST " + api.RouteSeen, s.handle(s.seen), false},
+		{"POST " + api.RouteRenew, s.handle(s.renew), false},
+		{"GET " + api.RouteMe, s.handle(s.me), false},
+		{"POST " + api.RouteLogout, s.handle(s.logout), false},
+		{"POST " + api.RouteExplain, s.handle(s.explain), false},
+		{"POST " + api.RouteSetup, s.handle(s.setup), false},
+		{"/setup", s.handle(s.setupPage), true},
+		{"/dex/", s.idp, true},
+		{"/api/admin/", s.tokenOnly(s.adminAPI()), false},
+		{"GET /api/openapi.json", s.adminAPI(), true},
+		{"GET /healthz", s.handle(func(w http.ResponseWriter, _ *http.Request) error {
+			writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+			return nil
+		}), true},
+		{"GET /readyz", s.handle(s.ready), true},
+		{"/", s.handle(func(http.ResponseWriter, *http.Request) error {
+			return refuse(http.StatusNotFound, "There is nothing here; this is a Lanyard management server.")
+		}), true},
+	}
+}
+
+// Proven lists the patterns of the table that want a proof or a secret.
+func (s *Server) Proven() []string {
+	var out []string
+	for _, r := range s.table() {
+		if !r.open {
+			out = append(out, r.pattern)
+		}
+	}
+	return out
+}
+
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+api.RouteConfig, s.handle(s.config))
-	mux.Handle("POST "+api.RouteEnroll, s.handle(s.enroll))
-	mux.Handle("GET "+api.RouteFollow, s.handle(s.follow))
-	mux.Handle("POST "+api.RouteLogin, s.handle(s.login))
-	mux.Handle("POST "+api.RouteSeen, s.handle(s.seen))
-	mux.Handle("GET "+api.RouteMe, s.handle(s.me))
-	mux.Handle("POST "+api.RouteLogout, s.handle(s.logout))
-	mux.Handle("POST "+api.RouteExplain, s.handle(s.explain))
-	mux.Handle("POST "+api.RouteSetup, s.handle(s.setup))
-	mux.Handle("/setup", s.handle(s.setupPage))
-	mux.Handle("/dex/", s.idp)
-	mux.Handle("/api/admin/", s.tokenOnly(s.adminAPI()))
-	mux.Handle("GET /api/openapi.json", s.adminAPI())
-	mux.Handle("GET /healthz", s.handle(func(w http.ResponseWriter, _ *http.Request) error {
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
-		return nil
-	}))
-	mux.Handle("GET /readyz", s.handle(s.ready))
-	mux.Handle("/", s.handle(func(http.ResponseWriter, *http.Request) error {
-		return refuse(http.StatusNotFound, "There is nothing here; this is a Lanyard management server.")
-	}))
+	for _, r := range s.table() {
+		mux.Handle(r.pattern, r.handler)
+	}
 	return s.guard(mux)
 }
 
@@ -417,7 +489,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 func (s *Server) config(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, http.StatusOK, api.Config{
 		Version: api.Version, MinVersion: api.MinVersion, Release: s.cfg.Release, Name: s.settings.Name, Network: s.settings.Network,
-		MapKey: s.settings.Key().Public().(ed25519.PublicKey), Issuers: []api.Issuer{s.idp.Public()}, Zone: s.settings.Zone,
+		MapKey: s.settings.Key().Public().(ed25519.PublicKey), Issuers: append([]api.Issuer{s.idp.Public()}, s.mirror.Public()...), Zone: s.settings.Zone,
 	})
 	return nil
 }

@@ -19,19 +19,79 @@ type Login struct {
 	Revoked     time.Time `json:"revoked,omitzero"`
 }
 
-// SawLogin notes a proof by K with its newest token. It reports whether the login is new. A revoked login stays so.
-func (s *Queries) SawLogin(ctx context.Context, l Login) (fresh bool, err error) {
+// Seen is what SawLogin found.
+type Seen struct {
+	New bool // the login was not known
+	// Again: it had been withdrawn for its silence, and is good again.
+	Again bool
+}
+
+// SawLogin notes a proof by K with its newest token. A revoked login stays so. One that was withdrawn for its silence
+// comes back with a token younger than the one that it was withdrawn for.
+func (s *Queries) SawLogin(ctx context.Context, l Login) (seen Seen, err error) {
 	r, err := s.q.ExecContext(ctx, `INSERT INTO logins(thumbprint, user_id, peer_id, started, last_seen, newest_token) VALUES(?,?,?,?,?,?)
 		ON CONFLICT DO NOTHING`, l.Thumbprint, l.UserID, l.PeerID, ms(l.Started), ms(s.now()), ms(l.NewestToken))
 	if err != nil {
-		return false, err
+		return seen, err
 	}
-	if n, err := r.RowsAffected(); err != nil || n > 0 {
-		return n > 0, err
+	if n, err := r.RowsAffected(); err != nil {
+		return seen, err
+	} else if n > 0 {
+		r, err := s.q.ExecContext(ctx, `DELETE FROM unreported WHERE thumbprint = ?`, l.Thumbprint)
+		if err != nil {
+			return seen, err
+		}
+		n, err := r.RowsAffected()
+		return Seen{New: true, Again: n > 0}, err
 	}
-	return false, one(s.q.ExecContext(ctx, `UPDATE logins SET last_seen = ?, newest_token = MAX(newest_token, ?),
+	var silent int64
+	err = s.q.QueryRowContext(ctx, `SELECT silent FROM logins WHERE thumbprint = ? AND user_id = ?`, l.Thumbprint, l.UserID).Scan(&silent)
+	if err != nil {
+		return seen, notFound(err)
+	}
+	seen.Again = silent > 0 && ms(l.NewestToken) > silent
+	if seen.Again {
+		silent = 0
+	}
+	return seen, one(s.q.ExecContext(ctx, `UPDATE logins SET last_seen = ?, newest_token = MAX(newest_token, ?), silent = ?,
 		peer_id = CASE WHEN ? <> '' THEN ? ELSE peer_id END WHERE thumbprint = ? AND user_id = ?`,
-		ms(s.now()), ms(l.NewestToken), l.PeerID, l.PeerID, l.Thumbprint, l.UserID))
+		ms(s.now()), ms(l.NewestToken), silent, l.PeerID, l.PeerID, l.Thumbprint, l.UserID))
+}
+
+// HeardOf is when a login was last heard of.
+type HeardOf struct {
+	Thumbprint string
+	Newest     time.Time // of the newest token that was seen; when a machine told of the login, for one that never reported
+	Silent     time.Time // of the newest token when it was withdrawn for its silence; zero: it is not
+}
+
+// HeardOf lists the logins begun after since that were not ended: how long ago each was heard of.
+func (s *Queries) HeardOf(ctx context.Context, since time.Time) ([]HeardOf, error) {
+	rows, err := s.q.QueryContext(ctx, `SELECT thumbprint, newest_token, silent FROM logins WHERE revoked = 0 AND started > ?
+		UNION ALL SELECT thumbprint, since, silent FROM unreported WHERE since > ? ORDER BY 1`, ms(since), ms(since))
+	return collect(rows, err, func(r interface{ Scan(...any) error }) (h HeardOf, err error) {
+		var newest, silent int64
+		err = r.Scan(&h.Thumbprint, &newest, &silent)
+		h.Newest, h.Silent = fromMS(newest), fromMS(silent)
+		return h, err
+	})
+}
+
+// FellSilent notes that a login was withdrawn for its silence since then.
+func (s *Queries) FellSilent(ctx context.Context, thumbprint string, since time.Time) error {
+	for _, table := range []string{"logins", "unreported"} { // names of ours
+		if _, err := s.q.ExecContext(ctx, `UPDATE `+table+` SET silent = ? WHERE thumbprint = ? AND silent = 0`, ms(since), thumbprint); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Unreported notes a login that a machine has a session of, unless it reported or is noted already.
+func (s *Queries) Unreported(ctx context.Context, thumbprint string, since time.Time) error {
+	_, err := s.q.ExecContext(ctx, `INSERT INTO unreported(thumbprint, since) SELECT ?, ?
+		WHERE NOT EXISTS (SELECT 1 FROM logins WHERE thumbprint = ?) ON CONFLICT DO NOTHING`, thumbprint, ms(since), thumbprint)
+	return err
 }
 
 // RevokeLogin ends one login of a person.
@@ -74,7 +134,12 @@ func (s *Queries) Sweep(ctx context.Context, loginLifetime time.Duration) error 
 		{`DELETE FROM used WHERE expires < ?`, now},
 		{`DELETE FROM flows WHERE expires < ?`, now},
 		{`DELETE FROM logins WHERE started < ?`, old},
-		{`DELETE FROM issuer_keys WHERE last_seen < ?`, old},
+		{`DELETE FROM unreported WHERE since < ?`, old},
+		// Measured from when the issuer last answered: while it is down its keys are kept.
+		{
+			`DELETE FROM issuer_keys WHERE last_seen + ? < (SELECT MAX(k.last_seen) FROM issuer_keys k WHERE k.issuer = issuer_keys.issuer)`,
+			2 * loginLifetime.Milliseconds(),
+		},
 	} {
 		if _, err := s.q.ExecContext(ctx, d.query, d.arg); err != nil {
 			return err

@@ -163,3 +163,9 @@ func (s *Queries) PutMap(ctx context.Context, peerID string, m StoredMap) error 
 		peerID, m.Epoch, m.Version, m.Content, ms(m.Issued), m.Signed.Map, m.Signed.Sig)
 	return err
 }
+
+// ForgetMap forgets the newest map of a peer, so that another is made.
+func (s *Queries) ForgetMap(ctx context.Context, peerID string) error {
+	_, err := s.q.ExecContext(ctx, `DELETE FROM maps WHERE peer_id = ?`, peerID)
+	return err
+}

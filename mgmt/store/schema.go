@@ -66,4 +66,13 @@ CREATE TABLE issuer_keys(
 
 CREATE TABLE dex(kind TEXT NOT NULL, id TEXT NOT NULL, exp INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
 CREATE INDEX dex_exp ON dex(kind, exp) WHERE exp > 0;
+`, `
+-- Other OpenID providers, as api.Issuer without keys.
+CREATE TABLE issuers(url TEXT PRIMARY KEY, body TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
+-- Keys of issuers that an administrator distrusts, by their RFC 7638 thumbprint.
+CREATE TABLE distrusted(id TEXT NOT NULL, issuer TEXT NOT NULL, kid TEXT NOT NULL, created INTEGER NOT NULL, PRIMARY KEY(issuer, id)) WITHOUT ROWID;
+-- silent: 0, or since when a login was not heard of when it was withdrawn for that.
+ALTER TABLE logins ADD COLUMN silent INTEGER NOT NULL DEFAULT 0;
+-- Logins that a machine has a session of, and that never reported.
+CREATE TABLE unreported(thumbprint TEXT PRIMARY KEY, since INTEGER NOT NULL, silent INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 `}

@@ -27,10 +27,14 @@ type Settings struct {
 	LoginLifetime time.Duration `json:"login_lifetime"`
 	TokenLifetime time.Duration `json:"token_lifetime"`
 	MaxMapAge     time.Duration `json:"max_map_age"`
+	// LoginGrace is how much longer than a rule's max_token_age a login may be silent.
+	LoginGrace time.Duration `json:"login_grace"`
 }
 
 // Key returns the private key that signs maps.
 func (s Settings) Key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(s.MapKey) }
+
+const defaultLoginGrace = 10 * time.Minute
 
 const settingsKey = "settings"
 
@@ -51,6 +55,9 @@ func (s *Store) Settings(ctx context.Context) (Settings, error) {
 	if err != nil {
 		return out, fmt.Errorf("read the settings: %w", err)
 	}
+	if out.LoginGrace == 0 { // settings of before there was one
+		out.LoginGrace = defaultLoginGrace
+	}
 	return out, nil
 }
 
@@ -65,6 +72,7 @@ func newSettings() Settings {
 		MapKey: secret[:ed25519.SeedSize], FlowKey: secret[ed25519.SeedSize:],
 		Overlay4: netip.MustParsePrefix("100.110.0.0/16"), Overlay6: netip.PrefixFrom(netip.AddrFrom16(ula), 48),
 		Zone: "lanyard.internal", LoginLifetime: 24 * time.Hour, TokenLifetime: time.Hour, MaxMapAge: 24 * time.Hour,
+		LoginGrace: defaultLoginGrace,
 	}
 }
 
@@ -149,6 +157,11 @@ func (s *Queries) SawIssuerKeys(ctx context.Context, issuer string, published ma
 			return nil, err
 		}
 	}
+	return s.WithdrawnIssuerKeys(ctx, issuer, published, since)
+}
+
+// WithdrawnIssuerKeys lists the keys that an issuer published after since and that are not among those of published.
+func (s *Queries) WithdrawnIssuerKeys(ctx context.Context, issuer string, published map[string]json.RawMessage, since time.Time) ([]json.RawMessage, error) {
 	type key struct {
 		kid string
 		jwk json.RawMessage
