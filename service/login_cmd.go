@@ -46,7 +46,7 @@ func loginCommand() *cobra.Command {
 			"machines that a policy gives you, until the sign-in ends (a day, unless the network says otherwise).",
 		Args: cobra.NoArgs,
 	}
-	c.Flags().StringVar(&issuer, "issuer", "", "address of the identity provider, where the network has several")
+	c.Flags().StringVar(&issuer, "issuer", "", "`address` or name of the identity provider, where the network has several (default: the last one, else the network's own)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		d, err := dial(c)
 		if err != nil {
@@ -71,6 +71,9 @@ func loginCommand() *cobra.Command {
 		st, err := d.Status(c.Context())
 		if err != nil {
 			return err
+		}
+		if st.Self != nil {
+			startKeeper(profileOf(c), st.Self.ID)
 		}
 		writeNext(c.OutOrStdout(), cfg.Paths, st, me)
 		for _, w := range sshconfig.Weakened(cfg.Paths) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/reason"
+	"lanyard/platform/detach"
 	"lanyard/platform/paths"
 	_ "lanyard/service/early" // `openssh prepare`, when there is nothing to do
 	"lanyard/service/ipc"
@@ -43,6 +46,8 @@ func opensshMain(args []string) int {
 		return 1
 	case "terminal":
 		return inTerminal(rest)
+	case "keep":
+		return keep(rest)
 	case "keyring":
 		return keystore.Main(rest, os.Stdin, os.Stdout)
 	default:
@@ -90,6 +95,7 @@ func prepareSlowly(profile, peer string, maxAge time.Duration, accounts string) 
 	}
 	if accounts != "" {
 		if cfg.SignedIn(peer) && cfg.Ensure(ctx, peer, maxAge, false) == nil {
+			startKeeper(profile, peer)
 			return 0 // a person's certificate is preferred
 		}
 		err := cfg.EnsureMachine(ctx, lateDaemon{profile}, peer, accounts)
@@ -101,6 +107,7 @@ func prepareSlowly(profile, peer string, maxAge time.Duration, accounts string) 
 			return 1
 		}
 	}
+	defer startKeeper(profile, peer)
 	mayLogin := hasTerminal() || someoneIsThere() && !login.MachineAccount(ctx, lateDaemon{profile})
 	err := cfg.Ensure(ctx, peer, maxAge, mayLogin)
 	if err == nil {
@@ -108,6 +115,58 @@ func prepareSlowly(profile, peer string, maxAge time.Duration, accounts string) 
 	}
 	say(oneLine(err))
 	return 1
+}
+
+// startKeeper leaves a process behind that keeps the caller's sign-in fresh and reported while sessions are open. It
+// ends by itself when there is one already, and with the sign-in.
+func startKeeper(profile, peer string) {
+	if !(login.Config{Paths: paths.For(profile)}).SignedIn(peer) {
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return
+	}
+	cmd := exec.Command(self, "openssh", "keep", profile, peer) // without our streams: ssh waits for their end
+	cmd.Dir = string(filepath.Separator)
+	detach.Detach(cmd)
+	if cmd.Start() == nil {
+		_ = cmd.Process.Release()
+	}
+}
+
+// keep PROFILE PEER is what startKeeper starts.
+func keep(args []string) int {
+	if len(args) != 2 || api.CheckName(args[0]) != nil || api.CheckName(args[1]) != nil {
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cfg := loginConfig(args[0], lateDaemon{args[0]}, func(string) {})
+	if cfg.Keep(ctx, args[1], lateDaemon{args[0]}.tokenAge) != nil {
+		return 1
+	}
+	return 0
+}
+
+// tokenAge is the shortest age of a token that a machine in reach wants; 0: the default, or the service is silent.
+func (l lateDaemon) tokenAge(ctx context.Context) time.Duration {
+	d, err := ipc.Dial(l.profile)
+	if err != nil {
+		return 0
+	}
+	defer d.Close()
+	st, err := d.Status(ctx)
+	if err != nil {
+		return 0
+	}
+	var least time.Duration
+	for _, p := range st.Peers {
+		if age := p.TokenAge.Duration(); age > 0 && (least == 0 || age < least) {
+			least = age
+		}
+	}
+	return least
 }
 
 // oneLine is what a person reads before ssh's own "Permission denied".

@@ -28,6 +28,7 @@ type Paths struct {
 	MapFile    string // the signed network map
 	Spool      string // folder of audit events not yet delivered
 	KnownHosts string // host keys of the map, for ssh
+	Limits     string // what the machine's administrator lets the network do with it
 	DropIn     string // the generated ssh_config
 
 	Run    string // folder of Socket
@@ -93,6 +94,7 @@ func layout(profile string, system bool, state, run string) Paths {
 	p.MapFile = filepath.Join(p.State, "map.json")
 	p.Spool = filepath.Join(p.State, "spool")
 	p.KnownHosts = filepath.Join(p.State, "known_hosts")
+	p.Limits = filepath.Join(p.State, "limits.yaml")
 
 	home := Home()
 	p.SSHDir = filepath.Join(home, ".ssh")
@@ -106,6 +108,7 @@ func layout(profile string, system bool, state, run string) Paths {
 	p.Login = filepath.Join(userState(), profile)
 	if system {
 		p.DropIn = systemDropIn
+		p.Limits = filepath.Join(systemConfig, "limits.yaml")
 		p.SSHDirConfig = "~/.ssh"
 	} else {
 		p.DropIn = filepath.Join(p.State, "ssh_config")

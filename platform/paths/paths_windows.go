@@ -11,6 +11,9 @@ import (
 
 var systemDropIn = filepath.Join(programData(), `ssh\ssh_config.d\20-lanyard.conf`)
 
+// systemConfig is the state folder's parent, which only administrators write.
+var systemConfig = filepath.Join(programData(), "Lanyard")
+
 func programData() string {
 	if d, err := windows.KnownFolderPath(windows.FOLDERID_ProgramData, 0); err == nil {
 		return d

@@ -125,7 +125,7 @@ func (n *network) sessions() []ipc.Session {
 func peer(p, self api.Peer, t tunnel.PeerStatus) ipc.Peer {
 	return ipc.Peer{
 		ID: p.ID, Name: p.Name, ShortName: p.ShortName, Addr4: p.Addr4, Addr6: p.Addr6, Tags: p.Tags, OS: p.OS,
-		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, MachineAccounts: p.MachineAccounts, AnyProcess: p.AnyProcess, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
+		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, MachineAccounts: p.MachineAccounts, AnyProcess: p.AnyProcess, TokenAge: p.TokenAge, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
 		Endpoint: t.Endpoint, Handshake: t.LastHandshake, RxBytes: int64(t.RxBytes), TxBytes: int64(t.TxBytes),
 	}
 }
@@ -242,6 +242,7 @@ func (d *Daemon) explain(_ context.Context, who ipc.Who, r api.ExplainRequest) (
 	q := policy.Query{
 		Self: m.Self, Rules: m.Rules, Users: map[api.UserRef]api.MapUser{}, RevokedKeys: st.Trust.RevokedKeys,
 		Overlay: []netip.Prefix{m.Overlay4, m.Overlay6}, Now: d.now(), MapIssued: m.IssuedAt, MaxMapAge: netmap.MaxAge(m),
+		Limits:  st.Limits,
 		Subject: policy.Subject{TokenTime: d.now(), BoundAt: d.now(), AuthTime: d.now()},
 	}
 	found := false

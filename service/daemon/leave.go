@@ -146,7 +146,12 @@ func (n *network) decideBy(m *api.Map, enabled bool) {
 		trust = &token.Trust{MapTime: m.IssuedAt}
 	}
 	n.problem("issuers", err)
-	n.inUse.Store(&sshd.State{Trust: trust, Map: m, Enabled: enabled})
+	if n.limitsChanged() { // a service that was replaced hears of it only here
+		n.readLimits()
+	}
+	own := n.limits.Load()
+	trust.MapKey, trust.Limits = n.d.machine.State().MapKey, own.Trust
+	n.inUse.Store(&sshd.State{Trust: trust, Map: m, Enabled: enabled, Limits: own.Policy})
 }
 
 // takeOver takes the tunnel of a process that is leaving, if there is one.

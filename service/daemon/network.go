@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
 	"lanyard/platform/paths"
+	"lanyard/service/limits"
 	"lanyard/service/machine"
 	"lanyard/service/names"
 	"lanyard/service/netmap"
@@ -41,8 +43,11 @@ type network struct {
 	store  *netmap.Store
 	ssh    *sshd.Server
 	inUse  atomic.Pointer[sshd.State]
-	self   chan struct{} // this machine's facts changed
-	fatal  error         // why nothing runs; the other fields may be nil then
+	limits atomic.Pointer[limits.Limits] // the machine's own
+	self   chan struct{}                 // this machine's facts changed
+	// unknown are keys of issuers to ask the management server for
+	unknown chan api.UnknownKey
+	fatal   error // why nothing runs; the other fields may be nil then
 
 	applying sync.Mutex // one map at a time
 
@@ -56,6 +61,8 @@ type network struct {
 	problems  map[string]error // by part: a sentence
 	online    bool
 	heard     time.Time
+	asked     time.Time   // for an unknown key
+	limitsAt  os.FileInfo // as they were read; nil: there were none
 
 	cancel    context.CancelFunc
 	following sync.WaitGroup // ends with cancel
@@ -65,7 +72,8 @@ type network struct {
 // openNetwork brings the machine up with the map on disk and begins to follow. Faults show in problems.
 func (d *Daemon) openNetwork() *network {
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &network{d: d, self: make(chan struct{}, 1), problems: map[string]error{}, cancel: cancel}
+	n := &network{d: d, self: make(chan struct{}, 1), unknown: make(chan api.UnknownKey, 1), problems: map[string]error{}, cancel: cancel}
+	n.limits.Store(limits.Broken()) // until they were read
 	if n.fatal = n.open(ctx); n.fatal != nil {
 		d.log.Error("the network cannot be brought up", "err", n.fatal)
 		n.problem("network", n.fatal)
@@ -79,7 +87,8 @@ func (n *network) open(ctx context.Context) (err error) {
 		return err
 	}
 	var notice string
-	n.store, notice, err = netmap.Open(d.paths.MapFile, netmap.Pin{Key: st.MapKey, Network: st.Network, Peer: st.PeerID})
+	n.store, notice, err = netmap.Open(d.paths.MapFile, netmap.Pin{Key: st.MapKey, Network: st.Network, Peer: st.PeerID}, st.Map,
+		func(p netmap.Place) error { return d.machine.Update(func(s *machine.State) { s.Map = p }) })
 	if err != nil {
 		return err
 	}
@@ -95,10 +104,12 @@ func (n *network) open(ctx context.Context) (err error) {
 		Audit:    d.record,
 		Helper:   []string{d.opt.Program, "openssh"},
 		Log:      d.log, Now: d.now,
+		UnknownKey: n.unknownKey,
 	})
 	if err != nil {
 		return err
 	}
+	n.readLimits()
 	if m := n.store.Current(); m != nil {
 		n.apply(m)
 		n.written(m)
@@ -106,7 +117,7 @@ func (n *network) open(ctx context.Context) (err error) {
 	f := &netmap.Follower{
 		Client: n.client, Machine: client.Machine{Key: d.machine.Key(), Subject: st.PeerID},
 		Store: n.store, Outbox: d.spool, Apply: n.apply, Kept: n.written,
-		Self: n.facts, SelfChanged: n.self, Report: n.report, Log: d.log,
+		Self: n.facts, SelfChanged: n.self, Unknown: n.unknown, Report: n.report, Log: d.log,
 	}
 	n.following.Go(func() {
 		if err := f.Run(ctx); err != nil {
@@ -382,6 +393,10 @@ func (n *network) look(ctx context.Context) {
 				before = now
 				n.selfChanged()
 			}
+		}
+		if n.limitsChanged() {
+			n.readLimits()
+			n.again()
 		}
 		if st := n.inUse.Load(); st != nil && st.Map != nil && stale != n.stale(st.Map) {
 			if stale = !stale; stale {

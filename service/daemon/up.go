@@ -20,6 +20,7 @@ import (
 	"lanyard/platform/accounts"
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
+	"lanyard/service/netmap"
 )
 
 // upLimit is how long up waits for the first map and the tunnel.
@@ -147,6 +148,7 @@ func (d *Daemon) enroll(ctx context.Context, r ipc.EnrollByPerson) (*api.EnrollR
 
 func enrolled(s *machine.State, r *api.EnrollReply, now time.Time) {
 	s.PeerID, s.Name, s.Network, s.MapKey, s.EnrolledAt = r.PeerID, r.Name, r.Network, r.MapKey, now.UTC()
+	s.Map = netmap.Place{} // it is another machine to the network
 }
 
 // enrollBody is the same bytes for the same state: a person's proof covers it.

@@ -18,6 +18,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
 	"lanyard/mgmt/api/reason"
+	"lanyard/platform/detach"
 	"lanyard/platform/paths"
 	"lanyard/service/ipc"
 	"lanyard/service/login"
@@ -287,7 +288,7 @@ func (v *visit) sshG(ctx context.Context, host string) (map[string]string, error
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ssh", "-T", "-G", host)
-	detach(cmd) // without a terminal the helper does not begin to sign anybody in
+	detach.Detach(cmd) // without a terminal the helper does not begin to sign anybody in
 	cmd.Env = withoutDesktop(os.Environ())
 	out, err := cmd.Output()
 	if err != nil {

@@ -96,6 +96,8 @@ type Peer struct {
 	MachineAccounts []string `json:"machine_accounts,omitempty"`
 	// AnyProcess: it lets in whoever can run a program on this machine.
 	AnyProcess bool `json:"any_process,omitempty"`
+	// TokenAge is how young a sign-in it wants, where that is less than the default.
+	TokenAge api.Seconds `json:"token_age,omitempty"`
 	// Handshake is the last time the tunnel heard from the peer; zero: not yet.
 	Handshake time.Time `json:"handshake,omitzero"`
 	RxBytes   int64     `json:"rx_bytes,omitempty"`

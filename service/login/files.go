@@ -74,6 +74,9 @@ func Load(p paths.Paths, peer string) (*Login, error) {
 		Bound: cert.Extensions[token.ExtIDToken],
 		Fresh: cert.Extensions[token.ExtFresh],
 	}}
+	if r := cert.Extensions[token.ExtRenewal]; l.Fresh == "" {
+		l.Fresh = r
+	}
 	if l.Claims, err = token.Peek(l.Bound); err != nil {
 		return nil, fmt.Errorf("%w: the token in %s cannot be read", ErrNotSignedIn, certName)
 	}

@@ -70,6 +70,25 @@ func takeTurn(ctx context.Context, p paths.Paths, name string, waited func()) (t
 	return t, before, nil
 }
 
+// tryTurn takes the lock called name unless somebody has it.
+func tryTurn(p paths.Paths, name string) (t *turn, ok bool, err error) {
+	if err := paths.PrivateDir(p.Login); err != nil {
+		return nil, false, err
+	}
+	f, err := os.OpenFile(filepath.Join(p.Login, name+".lock"), os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	if err != nil {
+		return nil, false, fmt.Errorf("open the lock of this sign-in: %w", err)
+	}
+	if err := tryLock(f); err != nil {
+		f.Close()
+		if errors.Is(err, errLocked) {
+			return nil, false, nil
+		}
+		return nil, false, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return &turn{f: f}, true, nil
+}
+
 // done leaves word for those who wait, and frees the lock.
 func (t *turn) done(began time.Time, err error) {
 	o := outcome{Began: began, Ended: time.Now()}

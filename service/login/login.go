@@ -15,6 +15,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -164,7 +165,7 @@ func (c Config) SignIn(ctx context.Context) (*Login, error) {
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := c.issuer(cfg.Issuers)
+	issuer, err := c.issuer(cfg.Issuers, machine.PeerID)
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +183,22 @@ func (c Config) SignIn(ctx context.Context) (*Login, error) {
 	return a.run(ctx)
 }
 
-func (c Config) issuer(all []api.Issuer) (api.Issuer, error) {
+// issuer is the provider that was asked for, by its address or name; else the one of the last login on the machine peer;
+// else the network's own.
+func (c Config) issuer(all []api.Issuer, peer string) (api.Issuer, error) {
+	if c.Issuer == "" {
+		if l, err := Load(c.Paths, peer); err == nil {
+			for _, i := range all {
+				if i.URL == l.Claims.Issuer {
+					return i, nil
+				}
+			}
+		}
+	}
 	for _, i := range all {
+		if c.Issuer != "" && c.Issuer == i.Name {
+			return i, nil
+		}
 		if c.Issuer == i.URL || c.Issuer == "" && i.Embedded {
 			return i, nil
 		}
@@ -192,7 +207,11 @@ func (c Config) issuer(all []api.Issuer) (api.Issuer, error) {
 		return all[0], nil
 	}
 	if c.Issuer != "" {
-		return api.Issuer{}, fmt.Errorf("the network has no identity provider %s", c.Issuer)
+		var names []string
+		for _, i := range all {
+			names = append(names, printable(i.URL))
+		}
+		return api.Issuer{}, fmt.Errorf("the network has no identity provider %s; it has %s", c.Issuer, strings.Join(names, ", "))
 	}
 	return api.Issuer{}, errors.New("the network has no identity provider yet; ask your administrator")
 }

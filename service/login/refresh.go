@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -78,22 +79,41 @@ func (c Config) refreshAlone(ctx context.Context, peer string) error {
 	if err != nil {
 		return err
 	}
-	raw, err := c.renew(ctx, server, l, peer)
-	if err != nil {
-		return err
-	}
-	l.Fresh = raw
-	if err := l.save(c.Paths, peer, c.now(), false); err != nil {
-		return err
-	}
-	if _, err := c.seen(ctx, l, peer); err != nil {
+	for again := true; ; again = false {
+		raw, err := c.renew(ctx, server, l, peer)
+		if err != nil {
+			return err
+		}
+		l.Fresh = raw
+		if err := l.save(c.Paths, peer, c.now(), false); err != nil {
+			return err
+		}
+		_, err = c.seen(ctx, l, peer)
 		var refused *api.Error
-		if errors.As(err, &refused) && ended(refused) && reason.Code(refused.Code) != reason.Blocked {
+		switch {
+		case err == nil:
+			return nil
+		case !errors.As(err, &refused):
+			return err
+		case ended(refused) && reason.Code(refused.Code) != reason.Blocked:
 			return fmt.Errorf("%w (%s)", ErrLoginNeeded, refused.Message)
+		case again && anotherMayDo(refused):
+			continue // once: the provider may have changed its keys, or taken its time
+		}
+		if anotherMayDo(refused) {
+			_ = Stale(c.Paths, peer) // no machine will take this one
 		}
 		return err
 	}
-	return nil
+}
+
+// anotherMayDo reports whether a refused token is one that a newer one may stand in for.
+func anotherMayDo(e *api.Error) bool {
+	switch reason.Code(e.Code) {
+	case reason.TokenExpired, reason.Signature, reason.TokenMalformed, reason.KeyMismatch:
+		return true
+	}
+	return false
 }
 
 // renew trades the refresh token for a new ID token, bound to the same key and person.
@@ -136,12 +156,40 @@ func (c Config) renew(ctx context.Context, server *client.Client, l *Login, peer
 	case fresh.Issuer != l.Claims.Issuer || fresh.Subject != l.Claims.Subject:
 		return "", fmt.Errorf("%w (the refreshed token names another person)", ErrLoginNeeded)
 	case fresh.Nonce == "":
-		// Such a token would open doors without the key. It is not kept (see DESIGN, renewals).
-		return "", fmt.Errorf("%w (the provider's refreshed tokens are not bound to your key)", ErrLoginNeeded)
+		return c.trade(ctx, server, l, peer, raw)
 	case fresh.Nonce != l.Claims.Nonce:
 		return "", fmt.Errorf("%w (the refreshed token was made for another key)", ErrLoginNeeded)
 	}
 	return raw, nil
+}
+
+// trade gives a refreshed token without a nonce to the management server, and gets its word in exchange. Such a token
+// would open doors without the key: it is neither kept nor shown to anybody else.
+func (c Config) trade(ctx context.Context, server *client.Client, l *Login, peer, raw string) (string, error) {
+	proof := l.Login
+	proof.Fresh = "" // the older one has perhaps run out, and adds nothing
+	renewal, err := server.Renew(ctx, proof, raw)
+	var refused *api.Error
+	switch {
+	case err == nil:
+	case errors.Is(err, client.ErrUnreachable):
+		return "", fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case errors.As(err, &refused) && ended(refused):
+		err := errors.Join(err, Forget(c.Paths, c.Store, peer))
+		if reason.Code(refused.Code) == reason.Blocked {
+			return "", err
+		}
+		return "", fmt.Errorf("%w (%s)", ErrLoginNeeded, refused.Message)
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
+		return "", fmt.Errorf("%w (the provider's refreshed tokens are not bound to your key, and the management server is too old to renew them)", ErrLoginNeeded)
+	default:
+		return "", err
+	}
+	got, err := token.Peek(renewal)
+	if err != nil || !token.IsRenewal(renewal) || got.Issuer != l.Claims.Issuer || got.Subject != l.Claims.Subject {
+		return "", errors.New("the management server's answer is not a renewal of this sign-in; upgrade it, or run 'lanyard login'")
+	}
+	return renewal, nil
 }
 
 // postpone moves the next refresh a little into the future.

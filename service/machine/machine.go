@@ -24,6 +24,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/platform/paths"
 	"lanyard/service/ipc"
+	"lanyard/service/netmap"
 )
 
 // format is the newest format of State that this program knows.
@@ -41,7 +42,9 @@ type State struct {
 	Name    string `json:"name,omitempty"` // registered, or asked for while PeerID is empty
 	Network string `json:"network,omitempty"`
 	MapKey  []byte `json:"map_key,omitempty"` // ed25519 public key, pinned at enrolment
-	Removed string `json:"removed,omitempty"` // the management server's sentence, when it removed this machine
+	// Map is the place of the newest map that this machine had: no older one is believed, whatever became of its file.
+	Map     netmap.Place `json:"map,omitzero"`
+	Removed string       `json:"removed,omitempty"` // the management server's sentence, when it removed this machine
 
 	Down      bool          `json:"down,omitempty"` // switched off with 'lanyard down'
 	AllowSSH  bool          `json:"allow_ssh,omitempty"`

@@ -40,6 +40,8 @@ type Follower struct {
 	// Self tells this machine's facts. SelfChanged yields when they may differ from what was sent.
 	Self        func() api.SelfUpdate
 	SelfChanged <-chan struct{}
+	// Unknown yields keys of issuers that somebody's token named and the map does not have; may be nil.
+	Unknown <-chan api.UnknownKey
 	// Report is told of every change: connected, with err nil, or not, with the reason.
 	Report func(connected bool, err error)
 	Log    *slog.Logger
@@ -236,6 +238,8 @@ func (f *Follower) send(ctx context.Context, stream *client.Stream, up <-chan ap
 		case <-stored:
 			underway = false
 		case <-appended:
+		case u := <-f.Unknown:
+			err = stream.Send(ctx, api.Up{Unknown: &u})
 		case <-f.SelfChanged:
 			if next := f.Self(); !sameSelf(next, self) {
 				self = next

@@ -8,7 +8,6 @@
 package netmap
 
 import (
-	"cmp"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -162,12 +161,6 @@ func checkZone(z string) error {
 		}
 	}
 	return nil
-}
-
-// order compares two maps: -1 when a is older than b, 0 when it is the same, 1 when it is newer. The server issues an
-// unchanged map anew from time to time, which shows in the issue time only.
-func order(a, b *api.Map) int {
-	return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), cmp.Compare(a.Version, b.Version), a.IssuedAt.Compare(b.IssuedAt))
 }
 
 // DefaultMaxMapAge is a map's longest age when it names none.

@@ -156,7 +156,7 @@ func TestOlderMapIsRefusedAlsoAfterARestart(t *testing.T) {
 		m.Epoch, m.IssuedAt = epoch, time.Unix(int64(issued), 0).UTC()
 		return netmaptest.Sign(key, m)
 	}
-	s, _, err := Open(path, pin)
+	s, _, err := Open(path, pin, Place{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestOlderMapIsRefusedAlsoAfterARestart(t *testing.T) {
 		if h := s.Have(); h.Epoch != 2 || h.Version != 1 {
 			t.Errorf("have %+v", h)
 		}
-		if s, _, err = Open(path, pin); err != nil {
+		if s, _, err = Open(path, pin, Place{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestUnusableStoredMapIsMovedAsideAndToldOf(t *testing.T) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, notice, err := Open(path, pin)
+		s, notice, err := Open(path, pin, Place{}, nil)
 		if err != nil || s.Current() != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -246,7 +246,7 @@ func rejoin(t *testing.T, srv *netmaptest.Server, dir string, key ed25519.Privat
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, _, err := Open(filepath.Join(dir, "map.json"), Pin{Key: srv.Key.Public().(ed25519.PublicKey), Network: netmaptest.Network, Peer: "pself"})
+	store, _, err := Open(filepath.Join(dir, "map.json"), Pin{Key: srv.Key.Public().(ed25519.PublicKey), Network: netmaptest.Network, Peer: "pself"}, Place{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,7 +420,7 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("a peer %+v was let through", p)
 			}
 		}
-		order(m, m)
+		placeOf(m).compare(placeOf(m))
 	})
 }
 
@@ -452,5 +452,74 @@ func TestMapThatFindsNoRoomIsNotAcknowledged(t *testing.T) {
 	srv.Wait(t, "pself", "version 2", acked(2))
 	if got := p.versions(); !slices.Equal(got, []uint64{1, 2}) {
 		t.Errorf("in force were %v, want 1 and 2, each once", got)
+	}
+}
+
+// A map file that is damaged, replaced by an older one or gone does not make this machine believe an older map.
+func TestLostMapFileForgetsNoVersion(t *testing.T) {
+	for name, spoil := range map[string]func(path string, older []byte) error{
+		"garbled": func(path string, _ []byte) error { return os.WriteFile(path, []byte("{"), 0o600) },
+		"gone":    func(path string, _ []byte) error { return os.Remove(path) },
+		"older":   func(path string, older []byte) error { return os.WriteFile(path, older, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			pin, key := keys(t)
+			self, _ := netmaptest.Peer("pself", "laptop", 2)
+			signed := func(version uint64) *api.SignedMap {
+				m := netmaptest.Map(version, self)
+				b, err := json.Marshal(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return &api.SignedMap{Map: b, Sig: ed25519.Sign(key, api.MapMessage(b))}
+			}
+			path := filepath.Join(t.TempDir(), "map.json")
+			var place Place // as state.json has it
+			open := func() *Store {
+				s, _, err := Open(path, pin, place, func(p Place) error { place = p; return nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			s := open()
+			var older []byte
+			for _, version := range []uint64{6, 7} {
+				m, same, err := s.Check(signed(version))
+				if err != nil || same {
+					t.Fatal(err, same)
+				}
+				if err := s.Keep(signed(version), m); err != nil {
+					t.Fatal(err)
+				}
+				if version == 6 {
+					if older, err = os.ReadFile(path); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := spoil(path, older); err != nil {
+				t.Fatal(err)
+			}
+			s = open()
+			if m := s.Current(); m != nil {
+				t.Fatalf("version %d is in force", m.Version)
+			}
+			if _, _, err := s.Check(signed(6)); !errors.Is(err, ErrOlder) {
+				t.Errorf("an older map: %v", err)
+			}
+			if s.Have() != (api.Have{}) {
+				t.Errorf("the server is told of a map that is not here: %+v", s.Have())
+			}
+			for _, version := range []uint64{7, 8} { // the same is taken again, though nothing changed since
+				m, same, err := s.Check(signed(version))
+				if err != nil || same {
+					t.Fatalf("version %d: %v, same %v", version, err, same)
+				}
+				if err := s.Keep(signed(version), m); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }

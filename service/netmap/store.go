@@ -1,6 +1,7 @@
 package netmap
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,16 +20,35 @@ type Store struct {
 	path string
 	pin  Pin
 
-	mu   sync.Mutex // guards now and kept, and that writes of the file follow each other
-	now  *api.Map   // in force; never changed, only replaced
-	kept api.Have   // what lies on disk
+	mu    sync.Mutex // guards what follows, and that writes of the file follow each other
+	now   *api.Map   // in force; never changed, only replaced
+	kept  api.Have   // what lies on disk
+	floor Place      // of the newest map that was ever kept
+	note  func(Place) error
 }
 
-// Open reads the map that lies at path. A file that cannot be used is moved aside and told of in notice, one sentence
+// Place is a map's place in time.
+type Place struct {
+	Epoch    uint64    `json:"epoch"`
+	Version  uint64    `json:"version"`
+	IssuedAt time.Time `json:"issued_at"`
+}
+
+func placeOf(m *api.Map) Place { return Place{m.Epoch, m.Version, m.IssuedAt} }
+
+func (p Place) compare(q Place) int {
+	return cmp.Or(cmp.Compare(p.Epoch, q.Epoch), cmp.Compare(p.Version, q.Version), p.IssuedAt.Compare(q.IssuedAt))
+}
+
+// Open reads the map that lies at path. No map before floor is believed, whatever became of the file; note is told of
+// each new one, to be remembered elsewhere. A file that cannot be used is moved aside and told of in notice, one sentence
 // for a person; the map is then fetched again, and nothing is lost.
-func Open(path string, pin Pin) (s *Store, notice string, err error) {
-	s = &Store{path: path, pin: pin}
+func Open(path string, pin Pin, floor Place, note func(Place) error) (s *Store, notice string, err error) {
+	s = &Store{path: path, pin: pin, floor: floor, note: note}
 	m, err := load(path, pin)
+	if err == nil && placeOf(m).compare(floor) < 0 {
+		err = ErrOlder
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return s, "", nil
@@ -88,15 +108,17 @@ func (s *Store) Check(signed *api.SignedMap) (m *api.Map, same bool, err error) 
 	if err != nil {
 		return nil, false, err
 	}
-	cur := s.Current()
-	if cur == nil {
-		return m, false, nil
+	s.mu.Lock()
+	cur, floor := s.now, s.floor
+	s.mu.Unlock()
+	if cur != nil && placeOf(cur).compare(floor) > 0 {
+		floor = placeOf(cur)
 	}
-	switch order(m, cur) {
-	case -1:
+	switch order := placeOf(m).compare(floor); {
+	case order < 0:
 		return nil, false, fmt.Errorf("%w: epoch %d version %d of %s came after epoch %d version %d of %s", ErrOlder,
-			m.Epoch, m.Version, m.IssuedAt.Format(time.RFC3339), cur.Epoch, cur.Version, cur.IssuedAt.Format(time.RFC3339))
-	case 0:
+			m.Epoch, m.Version, m.IssuedAt.Format(time.RFC3339), floor.Epoch, floor.Version, floor.IssuedAt.Format(time.RFC3339))
+	case order == 0 && cur != nil:
 		return cur, true, nil
 	}
 	return m, false, nil
@@ -107,7 +129,7 @@ func (s *Store) Check(signed *api.SignedMap) (m *api.Map, same bool, err error) 
 func (s *Store) Keep(signed *api.SignedMap, m *api.Map) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now = m
+	s.now, s.floor = m, placeOf(m)
 	b, err := json.Marshal(signed)
 	if err != nil {
 		return err
@@ -116,6 +138,9 @@ func (s *Store) Keep(signed *api.SignedMap, m *api.Map) error {
 		return fmt.Errorf("keep the network map on disk: %w", err)
 	}
 	s.kept = api.Have{Epoch: m.Epoch, Version: m.Version}
+	if s.note != nil {
+		return s.note(s.floor)
+	}
 	return nil
 }
 

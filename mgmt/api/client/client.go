@@ -44,7 +44,7 @@ type Machine struct {
 type Login struct {
 	Key          ed25519.PrivateKey
 	Salt         []byte
-	Bound, Fresh string // Fresh may be empty
+	Bound, Fresh string // Fresh may be empty, or a renewal
 }
 
 // LoginHeaders are the two headers that prove a login for one request.
@@ -194,6 +194,15 @@ func (c *Client) Login(ctx context.Context, m Machine, r api.LoginStart) (*api.L
 // Seen registers a login or its refreshed token.
 func (c *Client) Seen(ctx context.Context, l Login) (*api.Me, error) {
 	return loginCall[api.Me](ctx, c, l, http.MethodPost, api.RouteSeen, nil)
+}
+
+// Renew trades a refreshed token without a nonce for the management server's word (sshd/token, Renewal).
+func (c *Client) Renew(ctx context.Context, l Login, refreshed string) (string, error) {
+	r, err := loginCall[api.RenewReply](ctx, c, l, http.MethodPost, api.RouteRenew, api.RenewRequest{Token: refreshed})
+	if err != nil {
+		return "", err
+	}
+	return r.Renewal, nil
 }
 
 // Me asks what the server knows of the person.
