@@ -179,12 +179,12 @@ func (s *Server) verify(ctx context.Context, check func(*token.Trust) (*token.Id
 	if lookErr != nil {
 		s.log.Warn("an identity provider does not tell its keys", "issuer", unknown.Issuer, "err", lookErr)
 	}
-	if !changed {
-		return nil, err
+	if changed {
+		if _, err := s.control.Apply(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if _, err := s.control.Apply(ctx); err != nil {
-		return nil, err
-	}
+	// Also when this look was one too many: the one before may have brought the key.
 	if trust, err = s.trust(ctx); err != nil {
 		return nil, err
 	}

@@ -30,8 +30,8 @@ var (
 )
 
 // StartMgmt starts lanyard-mgmt: with its own CA on the machine's address as root, as plain HTTP on loopback
-// without.
-func (l *Lab) StartMgmt(ctx context.Context, machine string) (*Mgmt, error) {
+// without. flags are more of serve's.
+func (l *Lab) StartMgmt(ctx context.Context, machine string, flags ...string) (*Mgmt, error) {
 	m := l.Machine(machine)
 	g := &Mgmt{Machine: m, State: "/var/lib/lanyard-mgmt"}
 	g.argv = []string{l.Program("lanyard-mgmt"), "serve", "--listen", m.Addr + ":8443"}
@@ -43,7 +43,7 @@ func (l *Lab) StartMgmt(ctx context.Context, machine string) (*Mgmt, error) {
 		}
 		g.argv = []string{l.Program("lanyard-mgmt"), "serve", "--http", fmt.Sprintf("127.0.0.1:%d", port)}
 	}
-	g.argv = append(g.argv, "--state", g.State)
+	g.argv = append(append(g.argv, "--state", g.State), flags...)
 	return g, g.Start(ctx)
 }
 

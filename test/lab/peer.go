@@ -197,8 +197,8 @@ type Person struct {
 	Email, Password string
 }
 
-// Login signs a person in as an account: `lanyard login` opens $BROWSER, which is the scripted one.
-func (p *Peer) Login(ctx context.Context, account string, who Person) (string, error) {
+// Login signs a person in as an account: `lanyard login` opens $BROWSER, which is the scripted one. args are more of its.
+func (p *Peer) Login(ctx context.Context, account string, who Person, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	env, done, err := p.Browser(account, who)
@@ -206,7 +206,7 @@ func (p *Peer) Login(ctx context.Context, account string, who Person) (string, e
 		return "", err
 	}
 	defer done()
-	c := p.Command(ctx, account, p.lab.Program("lanyard"), "login")
+	c := p.Command(ctx, account, append([]string{p.lab.Program("lanyard"), "login"}, args...)...)
 	c.Env = append(c.Env, env...)
 	out, err := c.CombinedOutput()
 	if err != nil {

@@ -2,7 +2,7 @@
 //
 // People of such a provider sign in there, and its tokens go straight to the machines; the management server only
 // looks at its discovery document and its keys, so that no machine ever has to. It looks from time to time, and when
-// somebody brings a token whose key it does not know, a few times a minute at most. A provider that is down changes
+// somebody brings a token whose key it does not know, with a floor between the looks. A provider that is down changes
 // nothing: the keys of its last answer stay, across restarts too, and those that it withdrew verify the logins that
 // began with them.
 package mirror
@@ -29,8 +29,8 @@ const (
 	// retry is the pause after a failure.
 	retry = 30 * time.Second
 	// At most burst looks at one provider within floor, whoever asks for them.
-	burst = 3
-	floor = 30 * time.Second
+	burst = 5
+	floor = 10 * time.Second
 	// maxKeys bounds what one provider adds to every map.
 	maxKeys = 64
 )

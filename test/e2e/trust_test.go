@@ -1,0 +1,476 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"lanyard/test/lab"
+)
+
+const work = "work" // runs somebody else's OpenID provider
+
+// openSmall is a network of few machines: ann and bob on the laptop, carol at her desk, web-1 serves SSH. There are no
+// policies yet.
+func openSmall(t *testing.T, flags ...string) *world {
+	t.Helper()
+	needsRoot(t)
+	ctx := within(t, 2*time.Minute)
+	l, err := lab.Open(ctx, lab.Options{
+		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{office, laptop, desk, web, work},
+		Accounts: []string{"ann", "bob", "carol", "deploy"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(l.Logs(60))
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &world{t: t, lab: l, peers: map[string]*lab.Peer{}, as: "deploy", target: "deploy@" + web + ".lanyard.internal"}
+	if w.mgmt, err = l.StartMgmt(ctx, office, flags...); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range people {
+		if err := w.mgmt.AddUser(ctx, p.Email, name, p.Password); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{web, laptop, desk} {
+		w.peers[name], err = w.mgmt.Enrol(ctx, name, lab.Joining{Tags: []string{"tag:" + strings.TrimSuffix(name, "-1")}, SSH: name == web})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// ready waits until the machines know of the policies.
+func (w *world) ready() {
+	w.t.Helper()
+	ctx := within(w.t, 40*time.Second)
+	err := w.peers[web].Serves(ctx)
+	for _, name := range []string{laptop, desk} {
+		err = errors.Join(err, w.peers[name].Knows(ctx, web))
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// fw runs nft on a machine.
+func (w *world) fw(machine string, args ...string) {
+	w.t.Helper()
+	if err := w.lab.Machine(machine).Run(within(w.t, 10*time.Second), "", append([]string{"nft"}, args...)...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// mute drops what an account ("": all) of a machine sends to the management server; unmute lets it through again.
+func (w *world) mute(machine, account string) {
+	w.t.Helper()
+	w.fw(machine, "add", "table", "inet", "mute")
+	w.fw(machine, "add", "chain", "inet", "mute", "out", "{ type filter hook output priority 0; }")
+	who := []string{}
+	if account != "" {
+		who = []string{"meta", "skuid", account}
+	}
+	w.fw(machine, append(append([]string{"add", "rule", "inet", "mute", "out"}, who...), "tcp", "dport", "8443", "drop")...)
+}
+
+func (w *world) unmute(machine string) {
+	w.t.Helper()
+	w.fw(machine, "delete", "table", "inet", "mute")
+}
+
+// Who stops reporting loses the sessions within max_token_age and login_grace, from the server's side; who reports
+// keeps them, without doing anything for it.
+func TestSilentClientLosesItsSession(t *testing.T) {
+	const age, grace = 10 * time.Second, 4 * time.Second
+	w := openSmall(t, "--login-grace", grace.String())
+	w.admin("policy", "add", "web", "--from", "everyone", "--to", "tag:web", "--as", "deploy", "--max-token-age", age.String())
+	w.ready()
+	w.login("ann")
+	w.login("carol")
+	silent, honest := w.open("ann"), w.open("carol")
+	w.mute(laptop, "ann")
+	muted := time.Now()
+	_, tree, err := silent.ended(muted, age+grace+15*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ended %s after its last possible report; the bound is %s", tree, age+grace)
+	if err := silent.check("silent"); err != nil {
+		t.Error(err)
+	}
+	if tree < grace {
+		t.Errorf("it ended after %s already", tree)
+	}
+	if !honest.alive() {
+		t.Errorf("carol's session ended too:\n%s", honest.Text())
+	}
+	// Withdrawn for all sessions, until the next report.
+	w.unmute(laptop)
+	if r := w.ssh("ann", "echo", "back"); r.code != 0 || strings.TrimSpace(r.out) != "back" {
+		t.Errorf("the first ssh after the silence: %s", r)
+	}
+	if err := lab.Until(within(t, time.Minute), "carol's session to outlive the bound", func() error {
+		if !honest.alive() {
+			t.Fatalf("carol's session ended too:\n%s", honest.Text())
+		}
+		if open := time.Since(honest.opened); open < age+grace+5*time.Second {
+			return errors.New("it is open for " + open.String())
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server machine that the management server cannot reach goes on for max_map_age, and for ever where a rule says so.
+func TestCutOffServerAdmitsNobodyPastTheMapsAge(t *testing.T) {
+	const age = 16 * time.Second
+	w := openSmall(t, "--max-map-age", age.String())
+	w.admin("policy", "add", "daily", "--from", "user:carol@example.com", "--to", "tag:web", "--as", "deploy")
+	w.admin("policy", "add", "break-glass", "--from", "user:ann@example.com", "--to", "tag:web", "--as", "deploy", "--offline-forever")
+	w.ready()
+	w.login("ann")
+	w.login("carol")
+	daily, forever := w.open("carol"), w.open("ann")
+	w.mute(web, "")
+	cut := time.Now()
+	_, tree, err := daily.ended(cut, age+20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ended %s after the cut; max_map_age is %s", tree, age)
+	if err := daily.check("map-stale"); err != nil {
+		t.Error(err)
+	}
+	if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[map-stale]") {
+		t.Errorf("carol, past the map's age: %s", r)
+	}
+	if r := w.ssh("ann", "echo", "in"); r.code != 0 {
+		t.Errorf("ann, by the rule that stays: %s", r)
+	}
+	if !forever.alive() {
+		t.Errorf("the session of the rule that stays ended:\n%s", forever.Text())
+	}
+	w.unmute(web)
+	if err := lab.Until(within(t, 60*time.Second), "carol to get in again", func() error {
+		if r := w.ssh("carol", "true"); r.code != 0 {
+			return errors.New(r.String())
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What the machine's own administrator forbids, no policy allows; a file that cannot be read forbids all.
+func TestMachinesLimitsEndAndRefuseSessions(t *testing.T) {
+	w := openSmall(t)
+	w.admin("policy", "add", "web", "--from", "everyone", "--to", "tag:web", "--as", "deploy,carol")
+	w.ready()
+	w.login("ann")
+	w.login("carol")
+	s := w.open("ann")
+	limit := func(text string) {
+		t.Helper()
+		if err := w.peers[web].Run(within(t, 5*time.Second), "", "mkdir", "-p", "/etc/lanyard"); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.peers[web].Write("/etc/lanyard/limits.yaml", "", 0o644, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit("accounts: [carol]\n")
+	if _, _, err := s.ended(time.Now(), 15*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.check("limits"); err != nil {
+		t.Error(err)
+	}
+	as := func(person, account string) result {
+		return finish(w.machine(person).SSH(within(t, 20*time.Second), person, "ssh", account+"@"+strings.TrimPrefix(w.target, "deploy@"), "true"))
+	}
+	if r := as("carol", "deploy"); r.code != 255 || !strings.Contains(r.err, "[limits]") {
+		t.Errorf("an account that is not offered: %s", r)
+	}
+	if r := as("carol", "carol"); r.code != 0 {
+		t.Errorf("one that is: %s", r)
+	}
+	limit("acounts: [carol]\n")
+	until := func(what string, f func() error) {
+		t.Helper()
+		if err := lab.Until(within(t, 20*time.Second), what, f); err != nil {
+			t.Error(err)
+		}
+	}
+	until("the wrong file to be noticed", func() error {
+		if r := as("carol", "carol"); r.code != 255 || !strings.Contains(r.err, "[limits]") {
+			return errors.New(r.String())
+		}
+		return nil
+	})
+	for _, command := range []string{"status", "doctor"} {
+		out, _ := w.peers[web].Lanyard(within(t, 30*time.Second), "", command) // doctor fails when it finds something
+		if !strings.Contains(out, "admits nobody") || !strings.Contains(out, "/etc/lanyard/limits.yaml") || !strings.Contains(out, "acounts") {
+			t.Errorf("lanyard %s: %s", command, out)
+		}
+	}
+	if err := os.Remove(w.peers[web].Path("/etc/lanyard/limits.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	until("everybody to get in again", func() error {
+		if r := as("carol", "deploy"); r.code != 0 {
+			return errors.New(r.String())
+		}
+		return nil
+	})
+}
+
+// issuer is somebody else's provider, on a machine of its own.
+type issuer struct {
+	w   *world
+	url string
+}
+
+// issuer starts the scripted provider; all machines trust its certificate.
+func (w *world) issuer() *issuer {
+	w.t.Helper()
+	m := w.lab.Machine(work)
+	at := m.Addr + ":8444"
+	p, err := m.Start("issuer", "", w.lab.Program("issuer"), "--listen", at, "--ca", "/tmp/issuer.pem")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := p.Match(within(w.t, 20*time.Second), regexp.MustCompile(`ready at`)); err != nil {
+		w.t.Fatal(err)
+	}
+	pem, err := os.ReadFile(m.Path("/tmp/issuer.pem"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	const bundle = "/etc/ssl/certs/ca-certificates.crt"
+	for _, name := range []string{office, laptop, desk} {
+		m := w.lab.Machine(name)
+		have, err := os.ReadFile(m.Path(bundle))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := m.Write(bundle, "", 0o644, append(have, pem...)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return &issuer{w, "https://" + at + "/realms/work"}
+}
+
+// set changes how the provider behaves, as in set("nonce", "drop"); tell asks what it was asked.
+func (i *issuer) set(pairs ...string) {
+	i.w.t.Helper()
+	form := url.Values{}
+	for n := 0; n < len(pairs); n += 2 {
+		form.Set(pairs[n], pairs[n+1])
+	}
+	i.curl("--data", form.Encode())
+}
+
+func (i *issuer) curl(args ...string) string {
+	i.w.t.Helper()
+	at, _, _ := strings.Cut(strings.TrimPrefix(i.url, "https://"), "/")
+	out, err := i.w.lab.Machine(work).Output(within(i.w.t, 20*time.Second), "",
+		append([]string{"curl", "-sS", "--fail", "--cacert", "/tmp/issuer.pem", "https://" + at + "/control"}, args...)...)
+	if err != nil {
+		i.w.t.Fatal(err)
+	}
+	return out
+}
+
+func (i *issuer) tell() (counts struct {
+	Refreshes, Logins, JWKS int
+	KID                     string
+},
+) {
+	i.w.t.Helper()
+	if err := json.Unmarshal([]byte(i.curl()), &counts); err != nil {
+		i.w.t.Fatal(err)
+	}
+	return counts
+}
+
+// identity is the file of somebody's key; its certificate and freshness lie beside it.
+func (w *world) identity(person string) string {
+	w.t.Helper()
+	m := w.machine(person)
+	found, _ := filepath.Glob(m.Path(filepath.Join(m.Home(person), ".ssh", "lanyard-default-*.fresh")))
+	if len(found) != 1 {
+		w.t.Fatalf("files of %s's sign-in: %q", person, found)
+	}
+	return strings.TrimSuffix(found[0], ".fresh")
+}
+
+// expire makes a sign-in look old, so that the next ssh has to refresh it.
+func (w *world) expire(person string) {
+	w.t.Helper()
+	name := w.identity(person) + ".fresh"
+	line, err := os.ReadFile(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	f := strings.Fields(string(line))
+	f[1] = "1"
+	if err := os.WriteFile(name, []byte(strings.Join(f, " ")+"\n"), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// extensions are those of somebody's certificate.
+func (w *world) extensions(person string) map[string]string {
+	w.t.Helper()
+	b, err := os.ReadFile(w.identity(person) + "-cert.pub")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	pub, _, _, _, err := ssh.ParseAuthorizedKey(b)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return pub.(*ssh.Certificate).Extensions
+}
+
+func TestDirectIssuer(t *testing.T) {
+	w := openSmall(t)
+	is := w.issuer()
+	is.set("groups", "web-team", "backdate", "5m")
+	w.admin("issuer", "add", is.url, "--client-id", "lanyard", "--groups-claim", "realm_access.roles", "--iat-backdate", "5m", "--email-domains", "work.example")
+	// A token that seems 5 minutes old at birth is young enough for a rule of 4 by the preset only.
+	w.admin("policy", "add", "web", "--from", "group:web-team@"+is.url, "--to", "tag:web", "--as", "deploy", "--max-token-age", "4m")
+	w.ready()
+	login := func(person string) {
+		t.Helper()
+		out, err := w.machine(person).Login(within(t, 40*time.Second), person, lab.Person{Email: person + "@work.example", Password: "x"}, "--issuer", is.url)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	in := func(person string) {
+		t.Helper()
+		if r := w.ssh(person, "echo", "in"); r.code != 0 || strings.TrimSpace(r.out) != "in" {
+			t.Fatalf("%s: %s", person, r)
+		}
+	}
+	login("ann")
+	in("ann")
+	if out := w.admin("user", "list"); !strings.Contains(out, "ann@work.example") {
+		t.Errorf("who came is not listed: %s", out)
+	}
+	is.set("groups", "others")
+	login("carol")
+	if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[no-rule]") {
+		t.Errorf("without the group: %s", r)
+	}
+	t.Run("keeps the nonce", func(t *testing.T) {
+		w := w.on(t)
+		before := is.tell().Refreshes
+		w.expire("ann")
+		in("ann")
+		if e := w.extensions("ann"); e["fresh-token@lanyard"] == "" || e["renewal@lanyard"] != "" {
+			t.Errorf("the certificate has no fresh token")
+		}
+		if n := is.tell().Refreshes - before; n != 1 {
+			t.Errorf("%d refreshes", n)
+		}
+	})
+	t.Run("drops the nonce", func(t *testing.T) {
+		w := w.on(t)
+		is.set("nonce", "drop")
+		w.expire("ann")
+		in("ann")
+		if e := w.extensions("ann"); e["renewal@lanyard"] == "" || e["fresh-token@lanyard"] != "" {
+			t.Errorf("the certificate has no renewal")
+		}
+	})
+	t.Run("ten at once make one refresh", func(t *testing.T) {
+		w := w.on(t)
+		before := is.tell().Refreshes
+		w.expire("ann")
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if r := w.ssh("ann", "true"); r.code != 0 {
+					t.Errorf("%s", r)
+				}
+			})
+		}
+		wg.Wait()
+		if n := is.tell().Refreshes - before; n != 1 {
+			t.Errorf("%d refreshes", n)
+		}
+	})
+	t.Run("rotates its keys", func(t *testing.T) {
+		w := w.on(t)
+		for range 2 {
+			is.set("rotate", "1")
+			w.expire("ann")
+			in("ann") // bound by a key that is withdrawn, renewed by one that nobody had heard of
+		}
+		is.set("nonce", "keep", "rotate", "1", "groups", "web-team")
+		login("carol")
+		in("carol")
+	})
+	t.Run("is down", func(t *testing.T) {
+		w := w.on(t)
+		is.set("down", "1")
+		w.expire("ann")
+		in("ann") // the token that is there is good still
+		is.set("down", "0")
+	})
+	t.Run("a key is distrusted", func(t *testing.T) {
+		w := w.on(t)
+		login("carol")
+		s, kid := w.open("carol"), is.tell().KID
+		out := w.admin("issuer", "distrust", kid)
+		if _, _, err := s.ended(time.Now(), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.check("distrusted"); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(out, "ended session") {
+			t.Errorf("the answer names no session: %s", out)
+		}
+		if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[distrusted]") && !strings.Contains(r.err, "[login-expired]") {
+			t.Errorf("after that: %s", r)
+		}
+		is.set("rotate", "1")
+		login("carol")
+		in("carol")
+	})
+	t.Run("is removed", func(t *testing.T) {
+		w := w.on(t)
+		s := w.open("carol")
+		w.admin("issuer", "remove", is.url)
+		if _, _, err := s.ended(time.Now(), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.check("issuer"); err != nil {
+			t.Error(err)
+		}
+	})
+}
