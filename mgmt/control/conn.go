@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/store"
@@ -71,9 +72,10 @@ func newer(have api.Have, epoch, version uint64) bool {
 	return have.Epoch > epoch || have.Epoch == epoch && have.Version > version
 }
 
-// How far one peer's word may push the clock of all maps. There is room for billions of such pushes in 64 bits.
+// How far one peer's word may push the clock of all maps: an epoch is a time (see Restored), and not of the future; of
+// versions there is room for billions of such pushes in 64 bits.
 const (
-	maxEpochs   = 1 << 16
+	maxAhead    = 24 * time.Hour
 	maxVersions = 1 << 32
 )
 
@@ -87,8 +89,8 @@ func (c *Control) overtake(ctx context.Context, peerID string, have api.Have, m 
 		}
 		switch {
 		case have.Epoch > clock.Epoch:
-			if have.Epoch-clock.Epoch > maxEpochs || have.Version > maxVersions {
-				return nil // nobody's backup is that old
+			if have.Epoch > uint64(max(0, c.Now().Add(maxAhead).Unix())) || have.Version > maxVersions {
+				return nil // no server ever made that
 			}
 			clock = store.Clock{Epoch: have.Epoch, Version: max(have.Version, clock.Version)}
 		case have.Epoch == clock.Epoch && have.Version > clock.Version:

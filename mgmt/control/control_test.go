@@ -251,7 +251,7 @@ func TestRestoredBeginsANewEpoch(t *testing.T) {
 	o.apply()
 	before := o.mapOf("pweb")
 	o.ok(o.Restored(t.Context()))
-	if m := o.mapOf("pweb"); m.Epoch != before.Epoch+1 {
+	if m := o.mapOf("pweb"); m.Epoch <= before.Epoch {
 		t.Errorf("epoch %d after %d", m.Epoch, before.Epoch)
 	}
 }

@@ -78,7 +78,7 @@ func takeOver(ctx context.Context) (_ *taken, err error) {
 		return nil, err
 	}
 	st := t.machine.State()
-	store, notice, err := netmap.Open(p.MapFile, netmap.Pin{Key: st.MapKey, Network: st.Network, Peer: st.PeerID})
+	store, notice, err := netmap.Open(p.MapFile, netmap.Pin{Key: st.MapKey, Network: st.Network, Peer: st.PeerID}, netmap.Place{}, nil)
 	if err != nil {
 		return nil, err
 	}
