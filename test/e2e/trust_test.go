@@ -314,8 +314,8 @@ func (i *issuer) tell() (counts struct {
 	return counts
 }
 
-// identity is the file of somebody's key; its certificate and freshness lie beside it.
-func (w *world) identity(person string) string {
+// loginFile is the file of somebody's key; its certificate and freshness lie beside it.
+func (w *world) loginFile(person string) string {
 	w.t.Helper()
 	m := w.machine(person)
 	found, _ := filepath.Glob(m.Path(filepath.Join(m.Home(person), ".ssh", "lanyard-default-*.fresh")))
@@ -328,7 +328,7 @@ func (w *world) identity(person string) string {
 // expire makes a sign-in look old, so that the next ssh has to refresh it.
 func (w *world) expire(person string) {
 	w.t.Helper()
-	name := w.identity(person) + ".fresh"
+	name := w.loginFile(person) + ".fresh"
 	line, err := os.ReadFile(name)
 	if err != nil {
 		w.t.Fatal(err)
@@ -343,7 +343,7 @@ func (w *world) expire(person string) {
 // extensions are those of somebody's certificate.
 func (w *world) extensions(person string) map[string]string {
 	w.t.Helper()
-	b, err := os.ReadFile(w.identity(person) + "-cert.pub")
+	b, err := os.ReadFile(w.loginFile(person) + "-cert.pub")
 	if err != nil {
 		w.t.Fatal(err)
 	}
