@@ -126,6 +126,9 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	if st.Audit.Pending > 0 {
 		line("Audit: %d events wait for the management server.", st.Audit.Pending)
 	}
+	if len(st.Managed) > 0 {
+		line("Settled by your administrator: %s.", strings.Join(st.Managed, ", "))
+	}
 	for _, p := range st.Problems {
 		line("Problem: %s", safe(p))
 	}

@@ -25,6 +25,7 @@ import (
 	"lanyard/service/handover"
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
+	"lanyard/service/managed"
 	"lanyard/service/spool"
 	"lanyard/service/tunnel"
 )
@@ -67,7 +68,12 @@ type Daemon struct {
 
 	busy sync.Mutex // one up, down or removal at a time
 
+	managed    *managed.Settings // nil: they cannot be used, and managedErr says why
+	managedErr error
+	alone      context.CancelFunc // ends joinAlone
+
 	mu      sync.Mutex    // guards what follows
+	joinErr error         // of the last try to join alone
 	net     *network      // nil while down or not enrolled
 	changed chan struct{} // closed at the next change of status
 
@@ -130,18 +136,23 @@ func Open(opt Options) (*Daemon, error) {
 		d.old.Detach()
 		return nil, errors.Join(err, d.spool.Close(), d.machine.Close(), d.closeTaken())
 	}
-	if st.Enrolled() && !st.Down {
+	d.readManaged()
+	if st = d.machine.State(); st.Enrolled() && !st.Down {
 		d.setNetwork(d.openNetwork())
 	}
 	if err := d.closeTaken(); err != nil { // nothing wanted it
 		d.log.Warn("what the old service handed over was not closed", "err", err)
 	}
 	d.ipc = ipc.Serve(l, d.calls(), d.log)
+	ctx, cancel := context.WithCancel(context.Background())
+	d.alone = cancel
+	d.wg.Go(func() { d.joinAlone(ctx) })
 	return d, nil
 }
 
 // Close ends sessions, tunnel and calls, and waits for all of them. Undelivered audit events stay on disk.
 func (d *Daemon) Close() error {
+	d.alone()
 	errs := []error{d.ipc.Close()} // first: no call may start anything any more
 	d.busy.Lock()
 	if n := d.setNetwork(nil); n != nil {

@@ -58,6 +58,7 @@ func (n *network) endAll(code reason.Code) {
 
 // giveUp hands over to the process that waits, and lingers.
 func (d *Daemon) giveUp(ctx context.Context, offer *handover.Offer) error {
+	d.alone()
 	errs := []error{d.ipc.Close()} // and with it every call that could change the network
 	heir, err := handover.NewLinger(d.paths.Run, d.opt.Profile, d.network().left(), d.log)
 	if err != nil {

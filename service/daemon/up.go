@@ -30,6 +30,12 @@ const upLimit = 20 * time.Second
 func (d *Daemon) up(ctx context.Context, r ipc.UpRequest, say func(string)) (needLogin bool, err error) {
 	d.busy.Lock()
 	defer d.busy.Unlock()
+	if d.managedErr != nil {
+		return false, bad("%v.", d.managedErr)
+	}
+	if r, err = d.managed.Settle(r); err != nil {
+		return false, &api.Error{Status: http.StatusForbidden, Message: err.Error()}
+	}
 	change, err := settings(r)
 	if err != nil {
 		return false, err

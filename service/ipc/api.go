@@ -68,6 +68,7 @@ type Status struct {
 	Map       *Map      `json:"map,omitempty"`
 	Audit     Audit     `json:"audit"`
 	Operator  string    `json:"operator,omitempty"`
+	Managed   []string  `json:"managed,omitempty"`  // settings that the administrator settled, as managed.yaml calls them
 	Problems  []string  `json:"problems,omitempty"` // one sentence each, with the next step
 	Caller    Caller    `json:"caller"`
 	StartedAt time.Time `json:"started_at"`

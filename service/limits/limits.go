@@ -71,7 +71,7 @@ func Load(path string) (*Limits, error) {
 	}
 	b, err := paths.ReadFile(path)
 	if err == nil {
-		err = notForAll(path)
+		err = NotForAll(path)
 	}
 	var l *Limits
 	if err == nil {
@@ -83,8 +83,8 @@ func Load(path string) (*Limits, error) {
 	return l, nil
 }
 
-// notForAll refuses a file that others may write: their limits would be none.
-func notForAll(path string) error {
+// NotForAll refuses a file that others may write: what it says would be theirs.
+func NotForAll(path string) error {
 	fi, err := os.Stat(path)
 	if err == nil && writableByOthers(fi) {
 		err = errors.New("other users may write it")

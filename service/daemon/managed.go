@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/service/ipc"
+	"lanyard/service/machine"
+	"lanyard/service/managed"
+)
+
+// Pauses between tries of a machine that joins by itself: its server may be installed after it.
+const (
+	joinPause    = 5 * time.Second
+	maxJoinPause = 5 * time.Minute
+)
+
+// readManaged reads what the administrator settled. A file that cannot be used settles nothing and forbids every change, so
+// that nobody gains by spoiling it; the machine stays as it is.
+func (d *Daemon) readManaged() {
+	s, err := managed.Load(d.paths)
+	d.managed, d.managedErr = s, err
+	if err != nil {
+		d.log.Error("the administrator's settings cannot be used", "err", err)
+		return
+	}
+	r, err := s.Settle(ipc.UpRequest{})
+	if err == nil {
+		var change func(*machine.State)
+		if change, err = settings(r); err == nil {
+			err = d.machine.Update(change)
+		}
+	}
+	if err != nil {
+		d.managedErr = err
+		d.log.Error("the administrator's settings cannot be applied", "err", err)
+	}
+}
+
+// joinAlone joins the network that the machine was told of when it was installed, until that is done, a person does it,
+// or the server refuses for good.
+func (d *Daemon) joinAlone(ctx context.Context) {
+	if d.managedErr != nil {
+		return
+	}
+	for pause := joinPause; ; pause = min(2*pause, maxJoinPause) {
+		st := d.machine.State()
+		if st.Down || st.Removed != "" {
+			return
+		}
+		j, err := managed.Waiting(d.paths, d.managed, os.Getenv)
+		if err == nil && j == nil {
+			return
+		}
+		if st.Enrolled() {
+			if j != nil && st.Name != "" {
+				d.setJoinErr(j.Used())
+			}
+			return
+		}
+		if err == nil {
+			var needLogin bool
+			needLogin, err = d.up(ctx, j.Request, func(line string) { d.log.Info(line) })
+			if st = d.machine.State(); st.Enrolled() { // also when the tunnel is not up yet
+				err = errors.Join(err, j.Used())
+			}
+			if err == nil && needLogin {
+				d.log.Info("this machine waits for a person to sign in")
+			}
+		}
+		d.setJoinErr(err)
+		if refused := (*api.Error)(nil); err == nil || errors.As(err, &refused) || st.Enrolled() {
+			return
+		}
+		d.log.Warn("this machine has not joined its network yet", "err", err, "again_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (d *Daemon) setJoinErr(err error) {
+	d.mu.Lock()
+	d.joinErr = err
+	d.mu.Unlock()
+	d.notify()
+}
+
+// managedProblems are what status says of the administrator's settings.
+func (d *Daemon) managedProblems() (names, problems []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.managed != nil {
+		names = d.managed.Names()
+	}
+	for _, err := range []error{d.managedErr, d.joinErr} {
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
+	return names, problems
+}

@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"lanyard/service/ipc"
+	"lanyard/service/netmap/netmaptest"
+)
+
+// leave writes a file beside limits.yaml.
+func (b *box) leave(name, text string) string {
+	b.t.Helper()
+	file := filepath.Join(b.state, name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return file
+}
+
+func TestWhatTheAdministratorSettledHolds(t *testing.T) {
+	b := newBox(t)
+	b.stop()
+	b.leave("managed.yaml", "allow_ssh: true\nmanagement_url: "+b.srv.URL+"\n")
+	b.start()
+	no, yes := false, true
+	_, err := b.ipc.Up(t.Context(), ipc.UpRequest{SetupKey: b.srv.SetupKey(), AllowSSH: &no}, nil)
+	if err == nil || !strings.Contains(err.Error(), "settled allow_ssh") {
+		t.Errorf("a person switched SSH off: %v", err)
+	}
+	_, err = b.ipc.Up(t.Context(), ipc.UpRequest{URL: "https://192.0.2.1", SetupKey: b.srv.SetupKey()}, nil)
+	if err == nil || !strings.Contains(err.Error(), "settled management_url") {
+		t.Errorf("a person chose another network: %v", err)
+	}
+	if _, err := b.up(ipc.UpRequest{SetupKey: b.srv.SetupKey(), AllowSSH: &yes}); err != nil {
+		t.Fatal(err)
+	}
+	st := b.wait("connected", connected)
+	if !st.SSH.Allowed || !slices.Equal(st.Managed, []string{"management_url", "allow_ssh"}) {
+		t.Errorf("SSH %+v, settled %q", st.SSH, st.Managed)
+	}
+}
+
+func TestSettingsThatCannotBeReadForbidChanges(t *testing.T) {
+	b := newBox(t)
+	b.stop()
+	b.leave("managed.yaml", "alow_ssh: false\n")
+	b.start()
+	_, err := b.ipc.Up(t.Context(), ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()}, nil)
+	if err == nil || !strings.Contains(err.Error(), "managed.yaml") {
+		t.Errorf("a change was taken: %v", err)
+	}
+	st, _ := b.ipc.Status(t.Context())
+	if !strings.Contains(strings.Join(st.Problems, " "), "managed.yaml") {
+		t.Errorf("nobody is told: %q", st.Problems)
+	}
+}
+
+func TestMachineThatWasInstalledWithAKeyJoinsByItself(t *testing.T) {
+	b := newBox(t)
+	b.stop()
+	t.Setenv("LANYARD_MANAGEMENT_URL", b.srv.URL)
+	t.Setenv("LANYARD_ALLOW_SSH", "yes")
+	key := b.leave("setup-key", b.srv.SetupKey()+"\n")
+	b.start()
+	st := b.wait("joined", func(s *ipc.Status) bool {
+		for id, e := range b.srv.Enrolled() {
+			self, _ := netmaptest.Peer(id, e.Name, 2)
+			self.WGKey, self.MachineKey = e.WGKey, e.MachineKey
+			b.srv.Push(netmaptest.Map(1, self))
+		}
+		_, err := os.Stat(key)
+		return connected(s) && os.IsNotExist(err)
+	})
+	if !st.SSH.Allowed || len(st.Managed) != 0 {
+		t.Errorf("SSH %+v, settled %q", st.SSH, st.Managed)
+	}
+	b.stop()
+	b.start() // what is in the environment joins once
+	b.wait("connected again", connected)
+	if n := len(b.srv.Enrolled()); n != 1 {
+		t.Errorf("it enrolled %d times", n)
+	}
+}
+
+func TestKeyThatTheServerRefusesIsToldOf(t *testing.T) {
+	b := newBox(t)
+	b.stop()
+	t.Setenv("LANYARD_MANAGEMENT_URL", b.srv.URL)
+	b.leave("setup-key", "not a key\n")
+	b.start()
+	b.wait("the reason", func(s *ipc.Status) bool { return strings.Contains(strings.Join(s.Problems, " "), "setup key") })
+}

@@ -1,0 +1,192 @@
+// Package managed reads what an administrator settled for a machine: settings that nobody on it changes, and the
+// network that it joins by itself.
+//
+//	management_url: https://lanyard.example.com
+//	allow_ssh: true
+//	userspace: false
+//	operator: ann
+//
+// The settings stand in managed.yaml beside limits.yaml, where only root writes; what is left out, people choose
+// themselves. Packages that are installed without a person may also leave an address in the service's environment,
+// LANYARD_MANAGEMENT_URL and LANYARD_ALLOW_SSH, which settle nothing but the first joining, and a setup key in the
+// file setup-key (0600), which is used once and removed.
+package managed
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"lanyard/platform/paths"
+	"lanyard/service/ipc"
+	"lanyard/service/limits"
+)
+
+// Names in the folder of the machine's configuration.
+const (
+	fileName = "managed.yaml"
+	keyName  = "setup-key"
+)
+
+// maxFile bounds each of them, in bytes.
+const maxFile = 64 << 10
+
+// Settings are what is settled; nil and empty: people choose.
+type Settings struct {
+	ManagementURL string  `yaml:"management_url"`
+	AllowSSH      *bool   `yaml:"allow_ssh"`
+	Userspace     *bool   `yaml:"userspace"`
+	Operator      *string `yaml:"operator"`
+}
+
+// Load reads the settings of the profile with these paths. Only the machine's own service in its default profile has any.
+func Load(p paths.Paths) (*Settings, error) {
+	name := filepath.Join(filepath.Dir(p.Limits), fileName)
+	if p.Profile != paths.DefaultProfile {
+		return &Settings{}, nil
+	}
+	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+		return &Settings{}, nil
+	}
+	b, err := paths.ReadFile(name)
+	if err == nil {
+		err = limits.NotForAll(name)
+	}
+	var s *Settings
+	if err == nil {
+		s, err = Parse(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the settings that your administrator made in %s cannot be used (%w); ask them to correct the file", name, err)
+	}
+	return s, nil
+}
+
+// Parse reads the file's content strictly: a word that is not known may be a setting spelt wrong.
+func Parse(b []byte) (*Settings, error) {
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxFile)
+	}
+	var s Settings
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&s); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("it holds more than one document")
+	}
+	return &s, nil
+}
+
+// Names lists what is settled, as the file calls it.
+func (s *Settings) Names() []string {
+	var names []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"management_url", s.ManagementURL != ""},
+		{"allow_ssh", s.AllowSSH != nil},
+		{"userspace", s.Userspace != nil},
+		{"operator", s.Operator != nil},
+	} {
+		if f.set {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// Settle refuses what r asks for against the settings, and completes it by them.
+func (s *Settings) Settle(r ipc.UpRequest) (ipc.UpRequest, error) {
+	refused := ""
+	switch {
+	case s.ManagementURL != "" && r.URL != "" && r.URL != s.ManagementURL:
+		refused = "management_url"
+	case s.AllowSSH != nil && r.AllowSSH != nil && *r.AllowSSH != *s.AllowSSH:
+		refused = "allow_ssh"
+	case s.Userspace != nil && r.Userspace != nil && *r.Userspace != *s.Userspace:
+		refused = "userspace"
+	case s.Operator != nil && r.Operator != nil && *r.Operator != *s.Operator:
+		refused = "operator"
+	}
+	if refused != "" {
+		return r, fmt.Errorf("your administrator settled %s for this machine; ask them to change it in %s", refused, fileName)
+	}
+	if s.ManagementURL != "" {
+		r.URL = s.ManagementURL
+	}
+	if s.AllowSSH != nil {
+		r.AllowSSH = s.AllowSSH
+	}
+	if s.Userspace != nil {
+		r.Userspace = s.Userspace
+	}
+	if s.Operator != nil {
+		r.Operator = s.Operator
+	}
+	return r, nil
+}
+
+// Joining is what a package that was installed without a person left: nil for nothing.
+type Joining struct {
+	Request ipc.UpRequest // with the setup key, when there is one
+	keyFile string
+}
+
+// Waiting returns what a machine that is in no network is to join by itself.
+func Waiting(p paths.Paths, s *Settings, getenv func(string) string) (*Joining, error) {
+	j := &Joining{Request: ipc.UpRequest{URL: getenv("LANYARD_MANAGEMENT_URL")}, keyFile: filepath.Join(filepath.Dir(p.Limits), keyName)}
+	if p.Profile != paths.DefaultProfile {
+		return nil, nil
+	}
+	if v := getenv("LANYARD_ALLOW_SSH"); v != "" {
+		allow, err := parseBool(v)
+		if err != nil {
+			return nil, fmt.Errorf("LANYARD_ALLOW_SSH is %q; it must be yes or no", v)
+		}
+		j.Request.AllowSSH = &allow
+	}
+	if s.ManagementURL != "" {
+		j.Request.URL = s.ManagementURL
+	}
+	if s.AllowSSH != nil {
+		j.Request.AllowSSH = s.AllowSSH
+	}
+	if j.Request.URL == "" {
+		return nil, nil
+	}
+	key, err := paths.ReadFile(j.keyFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the setup key: %w", err)
+	}
+	j.Request.SetupKey = strings.TrimSpace(string(key))
+	return j, nil
+}
+
+func parseBool(v string) (bool, error) {
+	switch strings.ToLower(v) {
+	case "yes", "on":
+		return true, nil
+	case "no", "off":
+		return false, nil
+	}
+	return strconv.ParseBool(v)
+}
+
+// Used removes the setup key's file.
+func (j *Joining) Used() error {
+	if err := os.Remove(j.keyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the used setup key: %w", err)
+	}
+	return nil
+}
