@@ -3,6 +3,7 @@
 package sshd
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net"
@@ -116,6 +117,40 @@ func TestFullAuditRefusesNewSessions(t *testing.T) {
 	got := l.ssh(ann, "web-1", "echo in")
 	if got.exit != 255 || got.stdout != "" || !strings.Contains(got.stderr, "[audit-full]") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A session that was open before starts nothing that cannot be recorded.
+func TestFullAuditStartsNothingInOpenSessions(t *testing.T) {
+	l := newLab(t)
+	c := l.dial("ann")
+	defer c.Close()
+	l.mu.Lock()
+	l.full = reason.Errorf(reason.AuditFull, "no room")
+	l.mu.Unlock()
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	s.Stdout, s.Stderr = &out, &errs
+	file := filepath.Join(t.TempDir(), "ran")
+	if err := s.Run("touch " + file + "; echo in"); err == nil || out.Len() > 0 || !strings.Contains(errs.String(), "[audit-full]") {
+		t.Errorf("%v: out %q, err %q", err, out.String(), errs.String())
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the command ran")
+	}
+	// A forward that cannot be recorded ends the session.
+	gone := make(chan error, 1)
+	go func() { gone <- c.Wait() }()
+	if conn, err := c.Dial("tcp", l.addr.String()); err == nil {
+		defer conn.Close()
+	}
+	select {
+	case <-gone:
+	case <-time.After(waitTime):
+		t.Error("a session goes on with a forward that was not recorded")
 	}
 }
 

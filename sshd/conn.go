@@ -387,10 +387,12 @@ func (c *conn) sessionLogin(life context.Context, g *grant) *session.Login {
 			e.What, e.Command, e.Reason, e.Detail = what, command, reason.Capability, string(k)
 			_ = c.s.record(e)
 		},
-		Begin: func(what, command string) func(session.Result) {
+		Begin: func(what, command string) (func(session.Result), error) {
 			begin := c.event(audit.ChannelStart, g)
 			begin.Channel, begin.What, begin.Command = id, what, command
-			_ = c.s.record(begin)
+			if err := c.s.record(begin); err != nil {
+				return nil, err
+			}
 			return func(r session.Result) {
 				e := c.event(audit.ChannelEnd, g)
 				e.Channel, e.What, e.BytesIn, e.BytesOut = begin.Channel, what, r.In, r.Out
@@ -403,7 +405,7 @@ func (c *conn) sessionLogin(life context.Context, g *grant) *session.Login {
 				e.Reason = firstOf(c.ended, r.Reason)
 				c.mu.Unlock()
 				_ = c.s.record(e)
-			}
+			}, nil
 		},
 	}
 }

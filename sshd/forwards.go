@@ -101,7 +101,9 @@ func (f *forwarded) lostBy(d policy.Decision) reason.Code {
 func (c *conn) opened(g *grant, f *forwarded, target, detail string, m *flow.Meter) (end func()) {
 	begin := c.event(audit.ChannelStart, g)
 	begin.Channel, begin.What, begin.Target, begin.Detail = api.NewID("c"), string(f.what), target, detail
-	_ = c.s.record(begin)
+	if err := c.s.record(begin); err != nil { // what cannot be recorded does not go on
+		c.end(codeOf(err))
+	}
 	f.end = sync.OnceFunc(func() {
 		e := c.event(audit.ChannelEnd, g)
 		e.Channel, e.What, e.Target, e.Detail = begin.Channel, begin.What, target, detail

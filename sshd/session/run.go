@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"lanyard/mgmt/api/reason"
 	"lanyard/platform/spawn"
 	"lanyard/sshd/flow"
 	"lanyard/sshd/sftp"
@@ -35,7 +36,7 @@ func (s *Session) startPTY(c spawn.Command, what, command string) error {
 	err := s.givePTY()
 	var proc *spawn.Process
 	if err == nil {
-		proc, err = s.login.Scope.Start(c)
+		proc, err = s.run(c, what, command)
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -45,7 +46,6 @@ func (s *Session) startPTY(c spawn.Command, what, command string) error {
 		return err
 	}
 	p.CloseSlave()
-	s.started(proc, what, command)
 	s.login.Go(func() { _ = flow.FromChannel(p, s.ch, &s.meter) })
 	screen := &busyWriter{w: s.ch}
 	out := s.copyOut(func() error { return flow.ToChannel(screen, p, &s.meter) })
@@ -68,12 +68,21 @@ func (b *busyWriter) Write(p []byte) (int, error) {
 	return b.w.Write(p)
 }
 
-// started records the program, before any of its output can move.
-func (s *Session) started(proc *spawn.Process, what, command string) {
-	end := s.login.Begin(what, command)
+// run starts the program once its start is recorded: what cannot be recorded does not run.
+func (s *Session) run(c spawn.Command, what, command string) (*spawn.Process, error) {
+	end, err := s.login.Begin(what, command)
+	if err != nil {
+		return nil, err
+	}
+	proc, err := s.login.Scope.Start(c)
+	if err != nil {
+		end(Result{Reason: reason.Internal})
+		return nil, err
+	}
 	s.mu.Lock()
 	s.proc, s.end = proc, end
 	s.mu.Unlock()
+	return proc, nil
 }
 
 // After the program of a terminal has ended, usually the terminal's end says that its output is over. A background
@@ -107,7 +116,7 @@ func (s *Session) startPipes(c spawn.Command, what, command string) error {
 	}
 	stdin, stdout, stderr := files[1], files[2], files[4]
 	c.Files = [3]*os.File{files[0], files[3], files[5]}
-	proc, err := s.login.Scope.Start(c)
+	proc, err := s.run(c, what, command)
 	if err != nil {
 		closeAll()
 		return err
@@ -115,7 +124,6 @@ func (s *Session) startPipes(c spawn.Command, what, command string) error {
 	for _, f := range c.Files {
 		f.Close()
 	}
-	s.started(proc, what, command)
 	s.login.Go(func() {
 		_ = flow.FromChannel(stdin, s.ch, &s.meter)
 		stdin.Close()

@@ -4,6 +4,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -32,8 +33,9 @@ type Login struct {
 	Can func(api.Capability) bool
 	// Refused records that something was asked for that is not granted.
 	Refused func(what, command string, cap api.Capability)
-	// Begin records that a program starts; the function it returns, that it ended.
-	Begin func(what, command string) func(Result)
+	// Begin records that a program is about to start; the function it returns, that it ended. On an error nothing
+	// starts.
+	Begin func(what, command string) (func(Result), error)
 	// Agent makes the socket through which programs reach the client's agent. It asks for the capability itself.
 	Agent func() (path string, err error)
 	// X11 listens for programs that draw on the client's screen, for one only where single says so, until end is called.
@@ -276,7 +278,11 @@ func (s *Session) program(r *ssh.Request, what, command string, need api.Capabil
 	}
 	if err := s.start(what, command, path, argv); err != nil && !s.isEnding() {
 		s.login.Log.Error("cannot start a program", "what", what, "err", err)
-		s.login.Go(func() { s.fail("Lanyard: " + err.Error()) })
+		line := "Lanyard: " + err.Error()
+		if re := (*reason.Error)(nil); errors.As(err, &re) {
+			line = re.Code.Line()
+		}
+		s.login.Go(func() { s.fail(line) })
 	}
 	return replied
 }

@@ -60,7 +60,7 @@ const (
 	Shutdown   Code = "shutdown"
 	// Interrupted is found at the next start: the service was killed or the machine went down.
 	Interrupted Code = "interrupted"
-	Upgraded   Code = "upgraded" // the service was replaced by a version that cannot go on with the session
+	Upgraded    Code = "upgraded" // the service was replaced by a version that cannot go on with the session
 )
 
 // Sentences say what happened and what to do next. Every code above has one.
