@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,20 +45,6 @@ func (t tree) sorted() tree {
 	s := slices.Clone(t)
 	slices.SortFunc(s, func(a, b entry) int { return strings.Compare(a.Path, b.Path) })
 	return s
-}
-
-// folders are the folders above the files, each once and before what is in it.
-func (t tree) folders() []string {
-	var all []string
-	for _, e := range t {
-		for d := path.Dir(e.Path); d != "/" && d != "."; d = path.Dir(d) {
-			if !slices.Contains(all, d) {
-				all = append(all, d)
-			}
-		}
-	}
-	slices.Sort(all)
-	return all
 }
 
 // stage writes an entry's data where nfpm can read it.

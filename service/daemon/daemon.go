@@ -218,7 +218,7 @@ func (d *Daemon) watch() <-chan struct{} {
 func (d *Daemon) record(e audit.Event) error {
 	d.recording.RLock()
 	defer d.recording.RUnlock()
-	err := error(nil)
+	var err error
 	if h := d.heir.Load(); h != nil {
 		err = h.Record(e)
 	} else {

@@ -232,7 +232,7 @@ func (m *Machine) Registry(ctx context.Context, key string) (string, error) {
 func (m *Machine) Close() error {
 	if m.stop != nil {
 		close(m.stop)
-		<-m.stopped
+		_ = <-m.stopped
 		m.stop = nil
 	}
 	return os.RemoveAll(m.Dir)
