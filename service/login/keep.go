@@ -24,7 +24,7 @@ func (c Config) Keep(ctx context.Context, peer string, ages func(context.Context
 	for {
 		f, err := ReadFreshness(name)
 		if err != nil || !c.now().Before(f.Ends) {
-			return nil //nolint:nilerr // signed out, or the day is over
+			return nil // signed out, or the day is over
 		}
 		age := ages(ctx)
 		wait := keepLook
