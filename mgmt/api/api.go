@@ -66,10 +66,14 @@ type Config struct {
 
 // Issuer is an OpenID provider.
 type Issuer struct {
-	URL      string   `json:"url"` // compared with `iss` byte for byte
-	Name     string   `json:"name"`
-	ClientID string   `json:"client_id"`
-	Scopes   []string `json:"scopes,omitempty"`
+	URL      string `json:"url"` // compared with `iss` byte for byte
+	Name     string `json:"name"`
+	ClientID string `json:"client_id"`
+	// DeviceClientID is that of sign-ins whose code is typed on another device, SessionClientID that of sign-ins for one
+	// SSH session, which count nowhere else. Empty: the provider has none of the kind.
+	DeviceClientID  string   `json:"device_client_id,omitempty"`
+	SessionClientID string   `json:"session_client_id,omitempty"`
+	Scopes          []string `json:"scopes,omitempty"`
 	// Embedded: logins begin with a pushed request at the management server (RouteLogin).
 	Embedded bool `json:"embedded,omitempty"`
 	// LoginLifetime is how long a bound token may stand behind a login, in seconds. Default 24 h.

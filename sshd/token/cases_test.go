@@ -94,6 +94,7 @@ func accepted() []change {
 		{"several audiences with azp", plain, reason.OK, func(s *sample) {
 			s.bound.claims["aud"], s.bound.claims["azp"] = []string{"another", testClient}, testClient
 		}},
+		{"signed in with a code on another device", plain, reason.OK, claim("aud", "lanyard-device")},
 		{"no typ", plain, reason.OK, func(s *sample) { delete(s.bound.header, "typ") }},
 		{"no groups, no email", plain, reason.OK, func(s *sample) {
 			delete(s.bound.claims, "groups")
@@ -238,6 +239,12 @@ func refusedClaims() []change {
 		{"token of the session kind", plain, reason.KeyMismatch, func(s *sample) {
 			s.bound.claims["nonce"] = SessionNonce([]byte("session"), []byte("host key"), "ann", "pserver", "psource", s.keys.salt)
 		}},
+		{"token of the session kind, as it is issued", plain, reason.Audience, func(s *sample) {
+			s.bound.claims["aud"] = "lanyard-session"
+			s.bound.claims["nonce"] = SessionNonce([]byte("session"), []byte("host key"), "ann", "pserver", "psource", s.keys.salt)
+		}},
+		{"token of the session kind's client with the nonce of this key", plain, reason.Audience, claim("aud", "lanyard-session")},
+		{"fresh token of the session kind's client", renewed, reason.Audience, fresh("aud", "lanyard-session")},
 		{"revoked key", plain, reason.Revoked, func(s *sample) {
 			s.key = s.keys.other
 			s.bound.claims["nonce"] = Nonce(s.keys.salt, wire(s.key))

@@ -131,7 +131,7 @@ func (k *keys) testMap() api.Map {
 		Format: 1, IssuedAt: testNow.Add(-time.Hour),
 		Issuers: []api.Issuer{
 			{
-				URL: testIssuer, ClientID: testClient, EmailDomains: []string{"example.org"},
+				URL: testIssuer, ClientID: testClient, DeviceClientID: "lanyard-device", SessionClientID: "lanyard-session", EmailDomains: []string{"example.org"},
 				Keys:       []json.RawMessage{jwk("es256", k.es256.Public()), jwk("es384", k.es384.Public()), jwk("ed", k.ed.Public()), jwk("enc", k.foe.Public(), "use", "enc"), jwk("bad", k.bad.Public())},
 				Withdrawn:  []json.RawMessage{jwk("old", k.old.Public()), goneAt},
 				Distrusted: []api.KeyRef{{KID: "bad", ID: thumbprint(k.bad.Public())}},

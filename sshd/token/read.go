@@ -41,9 +41,13 @@ type claims struct {
 	exact         bool   // iat is when it was issued, whatever the provider does to its own
 }
 
-// read takes a token apart, chooses the issuer and then one of its keys, verifies the signature, and checks for
-// whom the token was made. Withdrawn keys count where the caller says so.
-func (t *Trust) read(raw string, withdrawn bool) (*claims, error) {
+// read reads a token of a login, see readOf.
+func (t *Trust) read(raw string, withdrawn bool) (*claims, error) { return t.readOf(raw, withdrawn, false) }
+
+// readOf takes a token apart, chooses the issuer and then one of its keys, verifies the signature, and checks for
+// whom the token was made: a client for logins, or the one for single sessions. Withdrawn keys count where the caller
+// says so.
+func (t *Trust) readOf(raw string, withdrawn, session bool) (*claims, error) {
 	m, err := jws.Parse(raw, MaxTokenSize, claimNames)
 	if err != nil {
 		return nil, malformed("the token cannot be read: %v", err)
@@ -56,7 +60,7 @@ func (t *Trust) read(raw string, withdrawn bool) (*claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	issuers := t.issuers(c.iss)
+	issuers := t.issuers(c.iss, session)
 	if len(issuers) == 0 {
 		return nil, reason.Errorf(reason.Issuer, "issuer %q is not trusted", c.iss)
 	}
@@ -83,10 +87,10 @@ func (t *Trust) read(raw string, withdrawn bool) (*claims, error) {
 	return c, nil
 }
 
-func (t *Trust) issuers(iss string) []*Issuer {
+func (t *Trust) issuers(iss string, session bool) []*Issuer {
 	var found []*Issuer
 	for i := range t.Issuers {
-		if is := &t.Issuers[i]; iss != "" && is.URL == iss {
+		if is := &t.Issuers[i]; iss != "" && is.URL == iss && is.Session == session {
 			found = append(found, is)
 		}
 	}

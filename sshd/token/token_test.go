@@ -194,10 +194,10 @@ func TestClientIDsOfOneIssuerAreToldApart(t *testing.T) {
 	k := fixedKeys(t)
 	trust := newTrust(t, k)
 	second := trust.Issuers[0]
-	second.ClientID, second.LoginLifetime = "lanyard-device", time.Hour
+	second.ClientID, second.LoginLifetime = "lanyard-phone", time.Hour
 	trust.Issuers = append(trust.Issuers, second)
 	s := newSample(k)
-	s.bound.claims["aud"] = "lanyard-device"
+	s.bound.claims["aud"] = "lanyard-phone"
 	id, err := trust.VerifyCertificate(s.certificate(t), testNow)
 	if err != nil {
 		t.Fatal(err)

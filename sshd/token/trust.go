@@ -24,6 +24,8 @@ const (
 type Issuer struct {
 	URL      string // compared with `iss` byte for byte
 	ClientID string
+	// Session: the client's tokens are of the session kind, each good for one SSH session (VerifySession).
+	Session bool
 	// LoginLifetime is how long a bound token may stand behind a login; 0: DefaultLoginLifetime.
 	LoginLifetime time.Duration
 	// IATBackdate is what the provider subtracts from iat; counts for ages only, at most MaxIATBackdate.
@@ -189,6 +191,12 @@ func TrustFromMap(m *api.Map) (*Trust, error) {
 		}
 		add.Keys, add.Withdrawn = keys.without(add.distrusted), withdrawn.without(add.distrusted)
 		t.Issuers = append(t.Issuers, add)
+		if add.ClientID = is.DeviceClientID; add.ClientID != "" {
+			t.Issuers = append(t.Issuers, add)
+		}
+		if add.ClientID, add.Session = is.SessionClientID, true; add.ClientID != "" {
+			t.Issuers = append(t.Issuers, add)
+		}
 	}
 	for _, tp := range m.RevokedKeys {
 		t.RevokedKeys[tp] = true
