@@ -312,15 +312,21 @@ type LoginStart struct {
 	CodeChallenge string `json:"code_challenge"` // S256 (RFC 7636)
 	RedirectURI   string `json:"redirect_uri"`   // http://127.0.0.1:PORT/callback (RFC 8252 §7.3)
 	State         string `json:"state"`
+	// Device: the person signs in on another device, where they type a code. There is no redirect, state or challenge
+	// then, and the machine must be enrolled.
+	Device bool `json:"device,omitempty"`
 }
 
 // LoginStarted tells where the person goes on.
 type LoginStarted struct {
-	AuthURL   string  `json:"auth_url"`   // opened in the browser
-	ShortCode string  `json:"short_code"` // shown here and on the page, to compare
+	AuthURL   string  `json:"auth_url"`   // opened in the browser; with Device: where the code is typed
+	ShortCode string  `json:"short_code"` // shown here and on the page, to compare; with Device: typed there
 	ExpiresIn Seconds `json:"expires_in"`
 	TokenURL  string  `json:"token_url"` // RFC 6749 §3.2
 	ClientID  string  `json:"client_id"`
+	// DeviceCode and Interval come with Device: what to poll RouteLoginCode with, and how long to wait between polls.
+	DeviceCode string  `json:"device_code,omitempty"`
+	Interval   Seconds `json:"interval,omitempty"`
 }
 
 // Me is what a person is told about themselves.

@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -42,6 +43,12 @@ func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.dex.ServeHTTP(w, r)
 	case path == "/token" && post:
 		p.token(w, r)
+	case path == codePath && get:
+		p.askCode(w, r, "")
+	case path == codePath && post:
+		p.takeCode(w, r)
+	case path == foreignPath && post:
+		p.goOn(w, r)
 	case isLogin && get:
 		p.confirm(w, r, id)
 	case isLogin && post:
@@ -92,10 +99,16 @@ const goneLink = "This sign-in link was used already or has run out; start again
 // confirm shows which machine and account ask, and the short code.
 func (p *Provider) confirm(w http.ResponseWriter, r *http.Request, id string) {
 	f, err := p.Store.Flow(r.Context(), id)
-	if err != nil || len(f.Browser) > 0 {
+	if err != nil || len(f.Browser) > 0 || f.Kind != store.KindBrowser { // a code is typed, never a link followed
 		p.page(w, http.StatusGone, goneLink)
 		return
 	}
+	p.ask(w, r, f)
+}
+
+// ask shows who asks for a sign-in, with the ways to go on.
+func (p *Provider) ask(w http.ResponseWriter, r *http.Request, f store.Flow) {
+	id := f.ID
 	page, err := p.describe(r.Context(), f)
 	if err != nil {
 		p.fail(w, err)
@@ -105,7 +118,7 @@ func (p *Provider) confirm(w http.ResponseWriter, r *http.Request, id string) {
 	if c, err := r.Cookie(p.cookieName(id)); err == nil && c.Value != "" {
 		cookie = c.Value // the page was reloaded
 	}
-	page.Action, page.CSRF = r.URL.Path, p.csrf(id, cookie)
+	page.Action, page.CSRF = p.base+"/login/"+id, p.csrf(id, cookie)
 	if page.Connectors, err = p.connectors(r); err != nil {
 		p.fail(w, err)
 		return
@@ -146,7 +159,7 @@ func (p *Provider) proceed(w http.ResponseWriter, r *http.Request, id string) {
 		way = localConnector
 	}
 	q := url.Values{
-		"client_id": {ClientID}, "response_type": {"code"}, "scope": {strings.Join(p.Public().Scopes, " ")},
+		"client_id": {clientOf(f.Kind)}, "response_type": {"code"}, "scope": {strings.Join(p.scopes(f.Kind), " ")},
 		"redirect_uri": {f.Start.RedirectURI}, "state": {f.Start.State}, "nonce": {f.Nonce},
 		"code_challenge": {f.Start.CodeChallenge}, "code_challenge_method": {"S256"},
 	}
@@ -173,10 +186,11 @@ func (p *Provider) proceed(w http.ResponseWriter, r *http.Request, id string) {
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// recorder keeps the head of an answer.
+// recorder keeps an answer.
 type recorder struct {
 	header http.Header
 	status int
+	body   *bytes.Buffer // nil: not kept
 }
 
 func (r *recorder) Header() http.Header { return r.header }
@@ -188,6 +202,9 @@ func (r *recorder) WriteHeader(status int) {
 
 func (r *recorder) Write(b []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
+	if r.body != nil {
+		r.body.Write(b)
+	}
 	return len(b), nil
 }
 
@@ -209,7 +226,8 @@ func (p *Provider) own(w http.ResponseWriter, r *http.Request, authReq string) (
 // password is dex's form, with guessing made slow.
 func (p *Provider) password(w http.ResponseWriter, r *http.Request) {
 	authReq := r.URL.Query().Get("state")
-	if _, ok := p.own(w, r, authReq); !ok {
+	f, ok := p.own(w, r, authReq)
+	if !ok {
 		return
 	}
 	r.URL.RawQuery = url.Values{"state": {authReq}}.Encode()
@@ -217,20 +235,62 @@ func (p *Provider) password(w http.ResponseWriter, r *http.Request) {
 		p.dex.ServeHTTP(w, r)
 		return
 	}
-	account, from := strings.TrimSpace(r.PostFormValue("login")), remote(r)
+	account := strings.TrimSpace(r.PostFormValue("login"))
 	r.PostForm.Set("login", account)
 	r.Form.Set("login", account)
-	if wait := p.slow.begin(account, from); wait > 0 {
-		seconds := int((wait + time.Second - 1) / time.Second)
-		w.Header().Set("Retry-After", fmt.Sprint(seconds))
-		p.page(w, http.StatusTooManyRequests, fmt.Sprintf("Too many attempts; wait %d seconds, go back and try again.", seconds))
+	guess, err := p.guess(r, f, account)
+	if err != nil {
+		p.fail(w, err)
+		return
+	}
+	if p.tooSoon(w, p.slow.begin(guess)) {
 		return
 	}
 	out := &watcher{ResponseWriter: w}
 	p.dex.ServeHTTP(out, r)
 	if out.status == http.StatusSeeOther {
-		p.slow.succeeded(account, from)
+		p.slow.succeeded(guess)
+		if err := p.Store.NoteKnown(r.Context(), guess.account, guess.asker); err != nil {
+			p.Log.Error("note whence somebody signed in", "err", err)
+		}
 	}
+}
+
+// guess is an attempt to give an account's password in the sign-in f.
+func (p *Provider) guess(r *http.Request, f store.Flow, account string) (attempt, error) {
+	a := attempt{account: strings.ToLower(account), asker: askerOf(f), from: remote(r)}
+	if a.asker == "" { // the machine is not enrolled: whoever asks is nobody yet
+		return a, nil
+	}
+	var err error
+	if a.known, err = p.Store.Known(r.Context(), a.account, a.asker); err != nil || a.known {
+		return a, err
+	}
+	page, err := p.describe(r.Context(), f)
+	a.known = page.owner != api.UserRef{} && strings.EqualFold(page.Owner, account)
+	return a, err
+}
+
+// askerOf names where a sign-in was begun, for as long as the machine is enrolled.
+func askerOf(f store.Flow) string {
+	switch {
+	case f.Session != nil:
+		return "session/" + f.Session.Source
+	case f.Peer != "":
+		return f.Peer + "/" + f.Start.Account
+	}
+	return ""
+}
+
+// tooSoon answers whoever has to wait, and reports whether they have to.
+func (p *Provider) tooSoon(w http.ResponseWriter, wait time.Duration) bool {
+	if wait <= 0 {
+		return false
+	}
+	seconds := int((wait + time.Second - 1) / time.Second)
+	w.Header().Set("Retry-After", fmt.Sprint(seconds))
+	p.page(w, http.StatusTooManyRequests, fmt.Sprintf("Too many attempts; wait %d seconds, go back and try again.", seconds))
+	return true
 }
 
 type watcher struct {
@@ -266,6 +326,10 @@ func (p *Provider) finish(w http.ResponseWriter, r *http.Request) {
 	req, err := p.db.GetAuthRequest(ctx, id)
 	if err != nil {
 		p.page(w, http.StatusGone, goneLink)
+		return
+	}
+	if f.Kind != store.KindBrowser {
+		p.finishCode(w, r, f, req, false)
 		return
 	}
 	back, err := url.Parse(f.Start.RedirectURI)

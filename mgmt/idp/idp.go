@@ -6,6 +6,10 @@
 // page that names the machine and the account asks before the password form appears. What continues is tied by a
 // cookie to the browser that pressed the button. Only S256 (RFC 7636 §4.2) and loopback redirects
 // (RFC 8252 §7.3) exist. Sessions are off: every login asks, and every refresh looks at the person again.
+//
+// Sign-ins that are confirmed on another device (code.go) are RFC 8628 in shape, but not dex's device flow, which takes
+// no nonce and gives the tokens to whoever has the device code: the provider runs an ordinary authorization code flow
+// with itself and keeps the code for the one who asked.
 package idp
 
 import (
@@ -31,8 +35,11 @@ import (
 )
 
 const (
-	// ClientID is the one client.
-	ClientID = "lanyard"
+	// ClientID is the client of sign-ins in a browser on the machine that asks. Those with a code that is typed
+	// elsewhere have clients of their own, which take their answers here: tokens of one kind never pass for another's.
+	ClientID        = "lanyard"
+	DeviceClientID  = "lanyard-device"
+	SessionClientID = "lanyard-session"
 	// localConnector is dex's id for people whose passwords are kept here.
 	localConnector = "local"
 
@@ -68,7 +75,8 @@ type Provider struct {
 	dex    *server.Server
 	db     storage.Storage // what dex sees
 	signer signer.Signer
-	slow   throttle
+	slow   throttle // passwords
+	typed  throttle // codes
 	decoy  []byte // hash for people who do not exist: checking takes as long as for those who do
 	stop   context.CancelFunc
 
@@ -90,12 +98,16 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 		cfg.PasswordCost = 12
 	}
 	p := &Provider{Config: cfg, issuer: Issuer(cfg.URL), base: u.Path, secure: u.Scheme == "https"}
-	p.slow.now = cfg.Now
+	p.slow.now, p.typed.now = cfg.Now, cfg.Now
 	if p.decoy, err = bcrypt.GenerateFromPassword([]byte(api.NewID("")), cfg.PasswordCost); err != nil {
 		return nil, err
 	}
 	log := slog.New(quiet{cfg.Log.Handler()})
-	p.db = storage.WithStaticClients(&live{Storage: cfg.Store.Dex(), p: p}, []storage.Client{{ID: ClientID, Name: "Lanyard", Public: true}})
+	p.db = storage.WithStaticClients(&live{Storage: cfg.Store.Dex(), p: p}, []storage.Client{
+		{ID: ClientID, Name: "Lanyard", Public: true},
+		{ID: DeviceClientID, Name: "Lanyard", Public: true, RedirectURIs: []string{p.ownCallback()}},
+		{ID: SessionClientID, Name: "Lanyard", Public: true, RedirectURIs: []string{p.ownCallback()}},
+	})
 	err = p.db.CreateConnector(ctx, storage.Connector{ID: localConnector, Type: "local", Name: "Password", ResourceVersion: "1", Config: []byte("{}")})
 	if err != nil && err != storage.ErrAlreadyExists {
 		return nil, fmt.Errorf("prepare the embedded provider: %w", err)
@@ -167,7 +179,7 @@ func (p *Provider) Issuer(ctx context.Context) (api.Issuer, error) {
 // Public describes the provider without keys.
 func (p *Provider) Public() api.Issuer {
 	return api.Issuer{
-		URL: p.issuer, Name: "Lanyard", ClientID: ClientID, Embedded: true, LoginLifetime: api.Secs(p.Settings.LoginLifetime),
+		URL: p.issuer, Name: "Lanyard", ClientID: ClientID, DeviceClientID: DeviceClientID, SessionClientID: SessionClientID, Embedded: true, LoginLifetime: api.Secs(p.Settings.LoginLifetime),
 		Scopes: []string{"openid", "profile", "email", "groups", "offline_access"},
 	}
 }

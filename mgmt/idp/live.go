@@ -64,8 +64,10 @@ func refKey(clientID, tokenID string) string { return clientID + "/" + tokenID }
 func (s *live) narrow(ctx context.Context, o storage.OfflineSessions) storage.OfflineSessions {
 	refs := map[string]*storage.RefreshTokenRef{}
 	if id, ok := ctx.Value(refreshKey{}).(string); ok {
-		if ref := o.Refresh[refKey(ClientID, id)]; ref != nil {
-			refs[ClientID] = ref
+		for _, client := range []string{ClientID, DeviceClientID} { // SessionClientID gets none
+			if ref := o.Refresh[refKey(client, id)]; ref != nil {
+				refs[client] = ref
+			}
 		}
 	}
 	o.Refresh = refs

@@ -12,13 +12,14 @@ import (
 	dexweb "github.com/dexidp/dex/web"
 
 	"lanyard/mgmt/api"
+	"lanyard/mgmt/store"
 )
 
 //go:embed web
 var web embed.FS
 
 // pages are our own, pages of dex's are replaced by name in assets.
-var pages = template.Must(template.ParseFS(web, "web/confirm.html", "web/message.html"))
+var pages = template.Must(template.ParseFS(web, "web/confirm.html", "web/message.html", "web/code.html", "web/foreign.html"))
 
 // assets are dex's pages with ours in front.
 type assets struct{}
@@ -37,10 +38,23 @@ func (assets) Open(name string) (fs.File, error) {
 
 // confirmPage asks before the password form.
 type confirmPage struct {
-	Machine, Account, Owner, Code string
+	Machine, Account, Owner, Code string // of a session: where the connection comes from, and as whom it arrives
+	Server                        string // of a session: where it arrives
+	Kind                          store.Kind
 	New                           bool // the machine is about to be enrolled
 	Action, CSRF                  string
 	Connectors                    []storage.Connector
+
+	owner api.UserRef
+}
+
+// codePage asks for a code.
+type codePage struct{ Action, CSRF, Wrong string }
+
+// foreignPage asks once more, where the machine belongs to somebody else than the person who signed in.
+type foreignPage struct {
+	confirmPage
+	Person, Query string
 }
 
 type messagePage struct{ Message string }

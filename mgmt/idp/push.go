@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -24,6 +25,9 @@ import (
 func (p *Provider) Push(ctx context.Context, start api.LoginStart, peer *store.Peer) (*api.LoginStarted, error) {
 	if err := p.check(start); err != nil {
 		return nil, err
+	}
+	if start.Device {
+		return p.pushDevice(ctx, start, peer)
 	}
 	f := store.Flow{
 		ID: api.NewID("l") + api.NewID(""), Start: start, Nonce: token.Nonce(start.Salt, start.Key), ShortCode: shortCode(), Expires: p.Now().Add(flowLife),
@@ -52,6 +56,15 @@ func (p *Provider) check(s api.LoginStart) error {
 	if len(s.Salt) != token.SaltSize {
 		return badRequest("The salt must have %d bytes.", token.SaltSize)
 	}
+	if err := checkAccount(s.Account); err != nil {
+		return err
+	}
+	if s.Device {
+		if s.Purpose != api.PurposeLogin || s.RedirectURI != "" || s.State != "" || s.CodeChallenge != "" {
+			return badRequest("A sign-in with a code is for a machine that is enrolled, and has no redirect, state or challenge; enrol the machine with a setup key first.")
+		}
+		return nil
+	}
 	// RFC 7636 §4.2: BASE64URL of a SHA-256.
 	if b, err := base64.RawURLEncoding.Strict().DecodeString(s.CodeChallenge); err != nil || len(b) != 32 {
 		return badRequest("The code challenge must be a SHA-256 in base64url (S256).")
@@ -62,7 +75,11 @@ func (p *Provider) check(s api.LoginStart) error {
 	if len(s.State) < 8 || len(s.State) > 256 || strings.IndexFunc(s.State, func(r rune) bool { return r <= ' ' || r > '~' }) >= 0 {
 		return badRequest("The state must be 8 to 256 printable ASCII characters.")
 	}
-	if s.Account == "" || len(s.Account) > 256 || !utf8.ValidString(s.Account) || strings.IndexFunc(s.Account, unicode.IsControl) >= 0 {
+	return nil
+}
+
+func checkAccount(s string) error {
+	if s == "" || len(s) > 256 || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return badRequest("The request must name the local account that asks.")
 	}
 	return nil
@@ -86,9 +103,10 @@ func checkRedirect(s string) error {
 	return nil
 }
 
+const codeLetters = "BCDFGHJKLMNPQRSTVWXZ"
+
 // shortCode is what the page and the terminal both show: 8 consonants, no two alike to read.
 func shortCode() string {
-	const letters = "BCDFGHJKLMNPQRSTVWXZ"
 	out := make([]byte, 0, 9)
 	var b [1]byte
 	for len(out) < 9 {
@@ -97,7 +115,7 @@ func shortCode() string {
 		}
 		rand.Read(b[:])
 		if b[0] < 240 { // 240 is a multiple of 20: every letter is as likely
-			out = append(out, letters[b[0]%20])
+			out = append(out, codeLetters[b[0]%20])
 		}
 	}
 	return string(out)
@@ -105,7 +123,7 @@ func shortCode() string {
 
 // describe is what the page says of the machine.
 func (p *Provider) describe(ctx context.Context, f store.Flow) (confirmPage, error) {
-	page := confirmPage{Machine: f.Start.MachineName, Account: f.Start.Account, Code: f.ShortCode, New: f.Peer == ""}
+	page := confirmPage{Machine: f.Start.MachineName, Account: f.Start.Account, Code: f.ShortCode, New: f.Peer == "", Kind: f.Kind}
 	if f.Peer == "" {
 		return page, nil
 	}
@@ -114,10 +132,19 @@ func (p *Provider) describe(ctx context.Context, f store.Flow) (confirmPage, err
 		return page, &api.Error{Status: http.StatusForbidden, Message: "The machine that asked is not enrolled any more."}
 	}
 	page.Machine = peer.Name
-	if peer.OwnerID != "" {
-		if u, err := p.Store.User(ctx, peer.OwnerID); err == nil {
-			page.Owner = u.Email
+	if f.Session != nil { // where the person is counts, not whose the server is
+		page.Server = peer.Name
+		if peer, err = p.Store.Peer(ctx, f.Session.Source); err != nil {
+			return page, &api.Error{Status: http.StatusForbidden, Message: "The machine that the connection comes from is not enrolled any more."}
 		}
+		page.Machine = peer.Name
+	}
+	if peer.OwnerID != "" {
+		owner, err := p.Store.User(ctx, peer.OwnerID)
+		if err != nil {
+			return page, err
+		}
+		page.Owner, page.owner = cmp.Or(owner.Email, owner.Name, owner.Subject), owner.UserRef
 	}
 	return page, nil
 }

@@ -2,24 +2,33 @@ package idp
 
 import (
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 )
 
+// Attempts before the next one has to wait, and the longest waits.
 const (
-	freeForAccount = 5 // attempts before an account's next one has to wait
-	freeForSource  = 20
-	// An account's wait is short, or a stranger could lock people out; a source's is longer.
-	maxAccountWait = 30 * time.Second
-	maxSourceWait  = 5 * time.Minute
-	forgetAfter    = time.Hour
-	maxTracked     = 20000
+	freeForPair    = 5  // of one place at one account
+	freeForPlace   = 20 // of one place at any account, of one address at any account
+	freeForAccount = 20 // of all strange places at one account
+	freeForCodes   = 10 // codes typed from one address
+
+	maxPairWait    = 30 * time.Second // also of a known place: this is what slows down who sits there
+	maxPlaceWait   = 5 * time.Minute
+	maxAccountWait = 30 * time.Second // short: somebody else can cause it
+	maxCodeWait    = 10 * time.Second // short: a household or an office has one address
+
+	forgetAfter = time.Hour
+	maxTracked  = 20000
 )
 
-// throttle makes guessing passwords slow: for each account and each source, the wait doubles with every attempt
-// that fails. It counts accounts that do not exist just the same, and it counts an attempt when it begins, so that
-// many at once gain nothing.
+// throttle makes guessing slow: for each account, each place and each pair of them the wait doubles with every
+// attempt that fails. It counts accounts that do not exist just the same, and it counts an attempt when it begins, so
+// that many at once gain nothing.
+//
+// It must not become a way to lock somebody out. A place (a local account on an enrolled machine) from which a person
+// has signed in before, or which is their own machine, is known for them: attempts from there wait for others from there
+// alone, whatever strangers do elsewhere.
 type throttle struct {
 	now func() time.Time
 
@@ -32,31 +41,71 @@ type attempts struct {
 	last   time.Time
 }
 
+// attempt is one try.
+type attempt struct {
+	account string // lower case
+	asker   string // the place; "" for a machine that is not enrolled
+	known   bool   // for the account
+	from    netip.Addr
+}
+
+// limit is one count that an attempt is part of.
+type limit struct {
+	key     string
+	free    int
+	longest time.Duration
+}
+
+func (a attempt) limits() []limit {
+	source := sourceKey(a.from)
+	if a.account == "" {
+		return []limit{{source, freeForCodes, maxCodeWait}}
+	}
+	pair := limit{"p:" + a.account + "\x00" + a.asker, freeForPair, maxPairWait}
+	if a.known {
+		return []limit{pair}
+	}
+	strange := []limit{{"a:" + a.account, freeForAccount, maxAccountWait}, {source, freeForPlace, maxPlaceWait}}
+	if a.asker == "" {
+		pair.key += source
+		return append(strange, pair)
+	}
+	return append(strange, pair, limit{"m:" + a.asker, freeForPlace, maxPlaceWait})
+}
+
 // begin counts an attempt. It reports how long to wait before trying instead; 0 means go on.
-func (t *throttle) begin(account string, from netip.Addr) time.Duration {
+func (t *throttle) begin(a attempt) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
 	t.prune(now)
-	a, s := t.entry("a:"+strings.ToLower(account), now), t.entry(sourceKey(from), now)
-	wait := max(a.wait(now, freeForAccount, maxAccountWait), s.wait(now, freeForSource, maxSourceWait))
+	var wait time.Duration
+	limits := a.limits()
+	for _, l := range limits {
+		wait = max(wait, t.entry(l.key, now).wait(now, l.free, l.longest))
+	}
 	if wait > 0 {
 		return wait
 	}
-	for _, e := range []*attempts{a, s} {
+	for _, l := range limits {
+		e := t.entry(l.key, now)
 		e.failed++
 		e.last = now
 	}
 	return 0
 }
 
-// succeeded forgets the account's failures and takes the attempt back from its source.
-func (t *throttle) succeeded(account string, from netip.Addr) {
+// succeeded forgets the failures of this place at the account, and takes the attempt back from the other counts: they
+// are of others too.
+func (t *throttle) succeeded(a attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.tries, "a:"+strings.ToLower(account))
-	if s := t.tries[sourceKey(from)]; s != nil && s.failed > 0 {
-		s.failed--
+	for _, l := range a.limits() {
+		if l.key[0] == 'p' {
+			delete(t.tries, l.key)
+		} else if e := t.tries[l.key]; e != nil && e.failed > 0 {
+			e.failed--
+		}
 	}
 }
 

@@ -209,6 +209,21 @@ func (n *network) enrolled(name string, ssh bool, tags ...string) *machine {
 	return m.took(n.api.Enroll(n.t.Context(), m.Machine, m.request))
 }
 
+// enrolBy enrols the machine as somebody's own.
+func (m *machine) enrolBy(email string) *machine {
+	m.t.Helper()
+	s := m.login(email)
+	body, err := json.Marshal(m.request)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	h, err := m.api.LoginProof(s.Login, "POST", api.RouteEnroll, body)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return m.took(m.api.EnrollBody(m.t.Context(), m.Machine, body, h))
+}
+
 // follow puts every map in force as it comes, and answers with what "ended" returns.
 func (m *machine) follow(ended func(*api.Map) []string) *machine {
 	m.t.Helper()
@@ -419,7 +434,12 @@ func (n *network) code(s *signIn, email, pw string) url.Values {
 
 func (n *network) token(form url.Values) tokens {
 	n.t.Helper()
-	form.Set("client_id", "lanyard")
+	return n.tokenOf("lanyard", form)
+}
+
+func (n *network) tokenOf(client string, form url.Values) tokens {
+	n.t.Helper()
+	form.Set("client_id", client)
 	res, err := http.PostForm(n.server.URL()+"/dex/token", form)
 	if err != nil {
 		n.t.Fatal(err)

@@ -40,7 +40,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return refuse(http.StatusBadRequest, "The purpose of a login must be %q or %q.", api.PurposeLogin, api.PurposeEnroll)
 	}
-	if wait := s.pushes.wait(asker, s.now()); wait > 0 {
+	// The account first: what is refused to one counts for nobody else.
+	if s.asks.wait(asker+"/"+req.Account, s.now()) > 0 || s.pushes.wait(asker, s.now()) > 0 {
 		return refuseCode(http.StatusTooManyRequests, reason.TooMany)
 	}
 	started, err := s.idp.Push(r.Context(), req, peer)

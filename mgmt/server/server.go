@@ -75,8 +75,11 @@ type Server struct {
 	certs    certificates // nil on plain HTTP
 	url      string
 	hosts    []string // own names, for proofs
-	pushes   bucket
-	asked    bucket // for keys that a machine does not know
+	pushes   bucket   // sign-ins begun, by machine
+	asks     bucket   // the same, by local account of a machine
+	sessions bucket   // sign-ins for single sessions begun, by machine
+	polls    bucket   // by sign-in
+	asked    bucket   // for keys that a machine does not know
 
 	listener, admin net.Listener
 	web, adminWeb   *http.Server
@@ -98,10 +101,15 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, pushes: bucket{burst: 30, refill: 2 * time.Second},
+		cfg: cfg, log: cfg.Log, now: cfg.Now,
 		asked: bucket{burst: 3, refill: 20 * time.Second}, auditMore: make(chan struct{}),
 		opened: make(chan struct{}),
 	}
+	// One account of a machine cannot use up what the machine may do: the others go on signing in.
+	s.pushes = bucket{burst: 60, refill: time.Second}
+	s.asks = bucket{burst: 20, refill: 5 * time.Second}
+	s.sessions = bucket{burst: 60, refill: time.Second}
+	s.polls = bucket{burst: 10, refill: time.Second}
 	s.life, s.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -425,6 +433,10 @@ func (s *Server) table() []route {
 		{"POST " + api.RouteEnroll, s.handle(s.enroll), false},
 		{"GET " + api.RouteFollow, s.handle(s.follow), false},
 		{"POST " + api.RouteLogin, s.handle(s.login), false},
+		{"POST " + api.RouteLoginCode, s.handle(s.loginCode), false},
+		{"POST " + api.RouteSession, s.handle(s.session), false},
+		{"POST " + api.RouteSessionCode, s.handle(s.sessionCode), false},
+		{"GET " + api.PageCode, s.handle(s.codePage), true},
 		{"POST " + api.RouteSeen, s.handle(s.seen), false},
 		{"POST " + api.RouteRenew, s.handle(s.renew), false},
 		{"GET " + api.RouteMe, s.handle(s.me), false},

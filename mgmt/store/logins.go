@@ -2,10 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"time"
-
-	"lanyard/mgmt/api"
 )
 
 // Login is a key K that a person signed in with.
@@ -140,64 +137,11 @@ func (s *Queries) Sweep(ctx context.Context, loginLifetime time.Duration) error 
 			`DELETE FROM issuer_keys WHERE last_seen + ? < (SELECT MAX(k.last_seen) FROM issuer_keys k WHERE k.issuer = issuer_keys.issuer)`,
 			2 * loginLifetime.Milliseconds(),
 		},
+		{`DELETE FROM known WHERE last < ?`, ms(s.now().Add(-knownLife))},
 	} {
 		if _, err := s.q.ExecContext(ctx, d.query, d.arg); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// Flow is a login that was pushed and waits for its person.
-type Flow struct {
-	ID        string
-	Start     api.LoginStart
-	Peer      string // id of the enrolled peer, empty when the machine is not enrolled
-	Nonce     string
-	ShortCode string
-	Expires   time.Time
-	Browser   []byte // hash of the cookie of the browser that continued
-	AuthReq   string // dex's request
-}
-
-// AddFlow stores a pushed login.
-func (s *Queries) AddFlow(ctx context.Context, f Flow) error {
-	_, err := s.q.ExecContext(ctx, `INSERT INTO flows(id, body, expires) VALUES(?,?,?)`, f.ID, text(f), ms(f.Expires))
-	return err
-}
-
-// Flow finds a pushed login that is not expired.
-func (s *Queries) Flow(ctx context.Context, id string) (Flow, error) {
-	return s.flow(ctx, `id = ?`, id)
-}
-
-// FlowByAuthReq finds the pushed login behind a request of dex.
-func (s *Queries) FlowByAuthReq(ctx context.Context, id string) (Flow, error) {
-	return s.flow(ctx, `auth_req <> '' AND auth_req = ?`, id)
-}
-
-func (s *Queries) flow(ctx context.Context, where, id string) (f Flow, err error) {
-	var body, browser []byte
-	var authReq string
-	err = s.q.QueryRowContext(ctx, `SELECT body, browser, auth_req FROM flows WHERE `+where+` AND expires > ?`, id, ms(s.now())).
-		Scan(&body, &browser, &authReq)
-	if err != nil {
-		return f, notFound(err)
-	}
-	if err := json.Unmarshal(body, &f); err != nil {
-		return f, err
-	}
-	f.Browser, f.AuthReq = browser, authReq
-	return f, nil
-}
-
-// ContinueFlow ties a pushed login to the browser that continued it, once.
-func (s *Queries) ContinueFlow(ctx context.Context, id string, browser []byte) error {
-	return one(s.q.ExecContext(ctx, `UPDATE flows SET browser = ? WHERE id = ? AND length(browser) = 0 AND expires > ?`,
-		browser, id, ms(s.now())))
-}
-
-// BindFlow notes dex's request for a pushed login.
-func (s *Queries) BindFlow(ctx context.Context, id, authReq string) error {
-	return one(s.q.ExecContext(ctx, `UPDATE flows SET auth_req = ? WHERE id = ? AND auth_req = ''`, authReq, id))
 }

@@ -75,4 +75,16 @@ CREATE TABLE distrusted(id TEXT NOT NULL, issuer TEXT NOT NULL, kid TEXT NOT NUL
 ALTER TABLE logins ADD COLUMN silent INTEGER NOT NULL DEFAULT 0;
 -- Logins that a machine has a session of, and that never reported.
 CREATE TABLE unreported(thumbprint TEXT PRIMARY KEY, since INTEGER NOT NULL, silent INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+`, `
+-- handle is the half of a typed code that finds its sign-in, tries counts who typed it, code is the provider's
+-- authorization code ("!" and a reason: refused), peer is the machine that waits.
+ALTER TABLE flows ADD COLUMN handle TEXT NOT NULL DEFAULT '';
+ALTER TABLE flows ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE flows ADD COLUMN code TEXT NOT NULL DEFAULT '';
+ALTER TABLE flows ADD COLUMN peer TEXT NOT NULL DEFAULT '';
+CREATE UNIQUE INDEX flows_handle ON flows(handle) WHERE handle <> '';
+CREATE INDEX flows_peer ON flows(peer) WHERE peer <> '';
+
+-- Whence somebody has given their password: guesses from elsewhere do not make them wait there.
+CREATE TABLE known(account TEXT NOT NULL, asker TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY(account, asker)) WITHOUT ROWID;
 `}

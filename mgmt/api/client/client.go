@@ -180,15 +180,34 @@ func (c *Client) EnrollBody(ctx context.Context, m Machine, body []byte, login *
 
 // Login pushes an authorization request for a person at the machine.
 func (c *Client) Login(ctx context.Context, m Machine, r api.LoginStart) (*api.LoginStarted, error) {
-	body, err := json.Marshal(r)
+	return machineCall[api.LoginStarted](ctx, c, m, api.RouteLogin, r)
+}
+
+func machineCall[T any](ctx context.Context, c *Client, m Machine, route string, in any) (*T, error) {
+	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, err
 	}
-	h, err := c.machineHeader(m, http.MethodPost, api.RouteLogin, body)
+	h, err := c.machineHeader(m, http.MethodPost, route, body)
 	if err != nil {
 		return nil, err
 	}
-	return call[api.LoginStarted](ctx, c, http.MethodPost, api.RouteLogin, body, h)
+	return call[T](ctx, c, http.MethodPost, route, body, h)
+}
+
+// LoginCode asks for the tokens of a sign-in with a code, which l's key asked for. Only Key and Salt of l are needed.
+func (c *Client) LoginCode(ctx context.Context, l Login, deviceCode string) (*api.LoginCodeTokens, error) {
+	return loginCall[api.LoginCodeTokens](ctx, c, Login{Key: l.Key, Salt: l.Salt, Bound: deviceCode}, http.MethodPost, api.RouteLoginCode, api.LoginCodePoll{})
+}
+
+// Session asks a person to sign in for one SSH session on the machine m.
+func (c *Client) Session(ctx context.Context, m Machine, r api.SessionStart) (*api.SessionStarted, error) {
+	return machineCall[api.SessionStarted](ctx, c, m, api.RouteSession, r)
+}
+
+// SessionCode asks whether they did.
+func (c *Client) SessionCode(ctx context.Context, m Machine, r api.SessionPoll) (*api.SessionToken, error) {
+	return machineCall[api.SessionToken](ctx, c, m, api.RouteSessionCode, r)
 }
 
 // Seen registers a login or its refreshed token.

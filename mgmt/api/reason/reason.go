@@ -51,6 +51,11 @@ const (
 	Unreachable Code = "unreachable"   // the machine or the server does not answer
 	Internal    Code = "internal"      // a fault of ours; the log has more
 
+	// Sign-ins with a code that is typed on another device.
+	SignInOff     Code = "sign-in-off"         // no rule lets this person sign in at a prompt of ssh
+	SignInExpired Code = "sign-in-expired"     // nobody signed in within five minutes
+	SignInDown    Code = "sign-in-unreachable" // the server does not reach its management server
+
 	// Ends of sessions that had been allowed.
 	Logout     Code = "logout"
 	PolicyGone Code = "policy-changed"
@@ -99,7 +104,10 @@ var sentences = map[Code]string{
 	NotLoggedIn:    "You are not signed in; run 'lanyard login'.",
 	ThisMachine:    "This is the machine that you are on; no ssh is needed.",
 	Unreachable:    "No answer; check the network and run 'lanyard doctor'.",
-	Internal:       "Something went wrong on the machine; its log has more.",
+	Internal:       "Something went wrong on the machine; its log has more.",	SignInOff:      "No policy lets you sign in at this prompt; use a machine with Lanyard and run 'lanyard login'.",
+	SignInExpired:  "Nobody signed in with the code in time; start again for a new one.",
+	SignInDown:     "The management server does not answer this machine, so nobody can sign in at its prompt; try again later, or use a machine with Lanyard.",
+
 	Logout:         "You signed out.",
 	PolicyGone:     "A policy change ended your access.",
 	Idle:           "The session was idle for too long.",
