@@ -71,6 +71,7 @@ func (a *app) policyAdd() *cobra.Command {
 	f.StringSliceVar(&p.Listen, "listen", nil, "where forwards back (ssh -R) may `listen`, ADDRESS:PORT (default: loopback)")
 	f.StringSliceVar(&p.SFTPPaths, "sftp-path", nil, "`folders` that file transfer is limited to, such as /srv/www or ~/in; not with shell or exec")
 	f.BoolVar(&p.OwnDevice, "own-device", false, "only from the person's own machines")
+	f.StringSliceVar(&p.Prompt, "prompt", nil, "`whence` people may sign in for one session at ssh's prompt, without Lanyard's certificate: own, peer:NAME, tag:NAME")
 	f.StringSliceVar(&p.ACR, "acr", nil, "one of these sign-in `levels` (acr)")
 	f.StringSliceVar(&p.AMR, "amr", nil, "one of these sign-in `methods` (amr)")
 	f.DurationVar(&age, "max-token-age", 0, "longest `time` since the sign-in was renewed (default 1h)")

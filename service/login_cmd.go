@@ -39,14 +39,18 @@ func loginCommands() []*cobra.Command {
 
 func loginCommand() *cobra.Command {
 	var issuer string
+	var device bool
 	c := &cobra.Command{
 		Use:   "login",
 		Short: "Sign in with your browser, once a day",
 		Long: "Opens your browser at the network's identity provider. Afterwards plain ssh, scp, rsync and git reach the\n" +
-			"machines that a policy gives you, until the sign-in ends (a day, unless the network says otherwise).",
+			"machines that a policy gives you, until the sign-in ends (a day, unless the network says otherwise).\n\n" +
+			"On a machine without a browser, --device shows an address and a code: open the address on your phone or laptop,\n" +
+			"and type the code there.",
 		Args: cobra.NoArgs,
 	}
 	c.Flags().StringVar(&issuer, "issuer", "", "`address` or name of the identity provider, where the network has several (default: the last one, else the network's own)")
+	c.Flags().BoolVar(&device, "device", false, "sign in with a code that you type on another device")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		d, err := dial(c)
 		if err != nil {
@@ -54,7 +58,7 @@ func loginCommand() *cobra.Command {
 		}
 		defer d.Close()
 		cfg := loginConfig(profileOf(c), d, sayTo(c.ErrOrStderr()))
-		cfg.Issuer = issuer
+		cfg.Issuer, cfg.Device = issuer, device
 		r, err := cfg.Login(c.Context())
 		if err != nil {
 			return interrupted(c.Context(), err)

@@ -44,6 +44,9 @@ func (c *conn) config() *ssh.ServerConfig {
 	cfg := c.s.ssh
 	cfg.PublicKeyCallback = c.checkKey
 	cfg.VerifiedPublicKeyCallback = c.decideKey
+	if c.mayPrompt() != reason.SignInOff {
+		cfg.KeyboardInteractiveCallback = c.prompt
+	}
 	if c.s.admitsAnyProcess() {
 		cfg.NoClientAuth = true
 		cfg.NoClientAuthCallback = c.decideMachine
@@ -257,6 +260,9 @@ func (c *conn) refusal(err error) error {
 		return err
 	}
 	c.told = code
+	if code == reason.TokenMissing && c.prompts { // who comes with keys of their own is asked next
+		return err
+	}
 	return &ssh.BannerError{Err: err, Message: code.Line() + "\n"}
 }
 

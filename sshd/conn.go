@@ -43,6 +43,8 @@ type conn struct {
 
 	mu       sync.Mutex // guards the rest
 	told     reason.Code
+	prompts  bool // a person may sign in at a prompt
+	prompted bool // and was asked to
 	refusals int
 	grant    *grant
 	begun    bool        // SessionStart was recorded
@@ -90,6 +92,9 @@ func (c *conn) handshake() {
 	c.sc = sc
 	go c.serve(g, chans, reqs)
 }
+
+// grace is the time that the client has for what comes next of its authentication.
+func (c *conn) grace() { _ = c.nc.SetDeadline(time.Now().Add(c.s.cfg.Limits.LoginGrace)) }
 
 // serve answers the client's channels and requests until the connection ends.
 func (c *conn) serve(g *grant, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request) {
@@ -176,7 +181,7 @@ func (c *conn) review() reason.Code {
 		return reason.OK
 	}
 	switch d.Code {
-	case reason.NoRule, reason.LocalUser, reason.Privileged, reason.OwnDevice, reason.MFA, reason.OtherMachine:
+	case reason.NoRule, reason.LocalUser, reason.Privileged, reason.SignInOff, reason.OwnDevice, reason.MFA, reason.OtherMachine:
 		return reason.PolicyGone // the person had access a moment ago
 	}
 	return d.Code

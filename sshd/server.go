@@ -37,6 +37,8 @@ type Server struct {
 	live      map[*conn]bool // those with a grant, also one that is not decided yet
 	pending   map[string]int // connections that have not authenticated, by source peer
 	waiting   int            // their sum
+	prompts   map[string]int // of those, who wait for a person to sign in
+	prompting int            // their sum
 	ticking   bool           // watch runs
 
 	deciding sync.Mutex // held while all sessions are decided again; guards the rest
@@ -52,7 +54,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, ssh: algorithms(), scopes: spawn.NewScopes(),
 		listeners: make(map[net.Listener]bool), conns: make(map[*conn]bool),
-		live: make(map[*conn]bool), pending: make(map[string]int),
+		live: make(map[*conn]bool), pending: make(map[string]int), prompts: make(map[string]int),
 	}
 	s.ssh.MaxAuthTries = cfg.Limits.AuthTries
 	for _, k := range cfg.HostKeys {

@@ -12,6 +12,7 @@
 package sshd
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -43,6 +44,8 @@ type Limits struct {
 	// Pending connections that have not authenticated, per source peer and altogether; default 32 and 256.
 	PendingPerSource, Pending int
 	Channels                  int // open at a time, per connection; default 256
+	// Prompts that wait for a person to sign in, per source peer and altogether; default 4 and 64.
+	PromptsPerSource, Prompts int
 	// Tick is how often time limits (idle, longest session, login lifetime, age of the map) are looked at; default 1 s.
 	Tick time.Duration
 	// Alive is how long a client may be silent before it is asked for a sign of life (keepalive@openssh.com, as sshd's
@@ -69,6 +72,8 @@ type Config struct {
 	Accounts func(name string) (accounts.Account, error)
 	// Audit records an event. An error of code audit-full refuses new sessions.
 	Audit func(audit.Event) error
+	// SignIn asks for a person to sign in for one session (keyboard-interactive), where a rule has prompts; nil: never.
+	SignIn func(context.Context, SignInRequest) (*SignIn, error)
 	// Helper is the argv prefix of this program's session helper, as in {"/usr/bin/lanyard", "openssh"}. File
 	// transfer runs as the target user in a process of "Helper... session-sftp", and programs begin as "Helper...
 	// session-start", see HelperMain.
@@ -117,6 +122,8 @@ func (c *Config) fill() error {
 	setDefault(&l.PendingPerSource, 32)
 	setDefault(&l.Pending, 256)
 	setDefault(&l.Channels, 256)
+	setDefault(&l.PromptsPerSource, 4)
+	setDefault(&l.Prompts, 64)
 	setDefault(&l.Tick, time.Second)
 	setDefault(&l.Alive, time.Minute)
 	setDefault(&l.AliveMax, 30)

@@ -53,6 +53,9 @@ type Conditions struct {
 	Idle       Seconds `json:"idle,omitempty"`
 	// OfflineForever keeps the rule past max_map_age (break-glass).
 	OfflineForever bool `json:"offline_forever,omitempty"`
+	// Prompt lists the machines from which a person may sign in for one session at ssh's prompt (keyboard-interactive),
+	// without a certificate: "own" (the person's own), "peer:ID-OR-NAME" (stored as id), "tag:NAME". Empty: none.
+	Prompt []string `json:"prompt,omitempty"`
 	// AnyProcess lets machine subjects in without a certificate, SSH "none"; never for uid 0 or an administrator.
 	AnyProcess bool `json:"any_process,omitempty"`
 }

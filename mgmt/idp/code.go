@@ -260,7 +260,7 @@ func (p *Provider) finishCode(w http.ResponseWriter, r *http.Request, f store.Fl
 		p.fail(w, fmt.Errorf("the provider did not finish the login: status %d", rec.status))
 		return
 	}
-	if err := p.Store.FinishFlow(ctx, f.ID, to.Query().Get("code")); err != nil {
+	if err := p.Store.FinishFlow(ctx, f.ID, to.Query().Get("code")+" "+subject); err != nil {
 		p.page(w, http.StatusGone, goneLink)
 		return
 	}
@@ -381,7 +381,6 @@ type issued struct {
 	ID      string `json:"id_token"`
 	Refresh string `json:"refresh_token"`
 	Error   string `json:"error"`
-	Detail  string `json:"error_description"`
 }
 
 // redeem trades the code that the browser's part left for tokens, once; nil while there is none.
@@ -400,8 +399,9 @@ func (p *Provider) redeem(ctx context.Context, f store.Flow) (*issued, error) {
 		}
 		return nil, &api.Error{Status: http.StatusForbidden, Code: refused, Message: reason.Code(refused).Sentence()}
 	}
+	code, subject, _ := strings.Cut(f.Code, " ")
 	form := url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {clientOf(f.Kind)}, "code": {f.Code},
+		"grant_type": {"authorization_code"}, "client_id": {clientOf(f.Kind)}, "code": {code},
 		"redirect_uri": {f.Start.RedirectURI}, "code_verifier": {f.Verifier},
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+"/token", strings.NewReader(form.Encode()))
@@ -416,9 +416,10 @@ func (p *Provider) redeem(ctx context.Context, f store.Flow) (*issued, error) {
 		return nil, fmt.Errorf("the provider gave no token: status %d", rec.status)
 	}
 	switch {
-	case t.Detail == reason.Blocked.Sentence():
-		return nil, &api.Error{Status: http.StatusForbidden, Code: string(reason.Blocked), Message: t.Detail}
-	case t.Error == "invalid_grant": // or their sign-ins were ended meanwhile
+	case t.Error == "invalid_grant": // blocked, or their sign-ins were ended meanwhile
+		if u, err := p.Store.UserByRef(ctx, api.UserRef{Issuer: p.issuer, Subject: subject}); err == nil && u.Blocked {
+			return nil, &api.Error{Status: http.StatusForbidden, Code: string(reason.Blocked), Message: reason.Blocked.Sentence()}
+		}
 		return nil, errCodeGone
 	case t.ID == "":
 		return nil, fmt.Errorf("the provider gave no token: status %d %.40q", rec.status, t.Error)

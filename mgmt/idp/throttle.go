@@ -11,7 +11,7 @@ const (
 	freeForPair    = 5  // of one place at one account
 	freeForPlace   = 20 // of one place at any account, of one address at any account
 	freeForAccount = 20 // of all strange places at one account
-	freeForCodes   = 10 // codes typed from one address
+	freeForCodes   = 20 // codes typed from one address
 
 	maxPairWait    = 30 * time.Second // also of a known place: this is what slows down who sits there
 	maxPlaceWait   = 5 * time.Minute

@@ -25,6 +25,7 @@ func compileOne(w *World, p api.Policy, self api.Peer) (api.Rule, bool) {
 		return api.Rule{}, false
 	}
 	r := api.Rule{ID: p.ID, Name: p.Name, Deny: p.Deny, OwnerOnly: ownOnly, As: slices.Clone(p.As), Conditions: p.Conditions}
+	r.Prompt = prompts(w, p.Prompt)
 	for _, entry := range p.From {
 		f, err := parseFrom(entry)
 		if err != nil {
@@ -37,6 +38,22 @@ func compileOne(w *World, p api.Policy, self api.Peer) (api.Rule, bool) {
 		r.Machines = nil
 	}
 	return r, r.Everyone || len(r.Users)+len(r.Groups)+len(r.Machines) > 0
+}
+
+// prompts puts the machines of a tag in its place: a server peer is not told the tags of others.
+func prompts(w *World, entries []string) (out []string) {
+	for _, s := range entries {
+		if !strings.HasPrefix(s, "tag:") {
+			out = appendNew(out, s)
+			continue
+		}
+		for _, peer := range w.Peers {
+			if slices.Contains(peer.Tags, s) {
+				out = appendNew(out, "peer:"+peer.ID)
+			}
+		}
+	}
+	return out
 }
 
 // aimsAt reports whether one of to is self, and whether only because self has an owner.

@@ -18,6 +18,7 @@ const (
 	stageSubject = iota
 	stageAccount
 	stagePrivileged
+	stagePrompt
 	stageOwnDevice
 	stageMap
 	stageMFA
@@ -235,6 +236,12 @@ func (q *Query) check(r api.Rule) (stage int, code reason.Code, why string) {
 	if s.AnyProcess && q.Account.Privileged {
 		return stagePrivileged, reason.Privileged, fmt.Sprintf("any_process never opens the privileged account %q.", q.Account.Name)
 	}
+	if s.Session && len(r.Prompt) == 0 {
+		return stagePrompt, reason.SignInOff, "it lets nobody sign in at ssh's prompt."
+	}
+	if s.Session && !promptsFrom(r, q.Source, s.Ref) {
+		return stageOwnDevice, reason.OwnDevice, fmt.Sprintf("it lets people sign in at ssh's prompt from their own machines or from named ones, and %q is neither.", q.Source.Name)
+	}
 	if r.OwnDevice && (q.isMachine() || q.Source.Owner != s.Ref) {
 		return stageOwnDevice, reason.OwnDevice, fmt.Sprintf("it wants a machine that belongs to the person, and %q does not.", q.Source.Name)
 	}
@@ -263,6 +270,31 @@ func (q *Query) check(r api.Rule) (stage int, code reason.Code, why string) {
 		why = fmt.Sprintf("it allows anyone who can run a program on %q the account %q.", q.Source.Name, q.Account.Name)
 	}
 	return stagePassed, reason.OK, why
+}
+
+// promptsFrom reports whether r lets the person sign in for one session that comes from source. A sign-in that somebody
+// in between relays comes from their machine.
+func promptsFrom(r api.Rule, source api.Peer, person api.UserRef) bool {
+	return slices.ContainsFunc(r.Prompt, func(s string) bool {
+		return s == toOwn && !source.Owner.IsZero() && source.Owner == person || source.ID != "" && s == "peer:"+source.ID
+	})
+}
+
+// Prompt says whether a server peer with these rules should ask somebody who connects from source to sign in for one
+// session: OK; own-device, when no rule could let anybody in from there; sign-in-off, when no rule has prompts at all.
+// Who signs in is decided by Decide.
+func Prompt(rules []api.Rule, source api.Peer) reason.Code {
+	code := reason.SignInOff
+	for _, r := range rules {
+		if r.Deny || len(r.Prompt) == 0 {
+			continue
+		}
+		code = reason.OwnDevice
+		if promptsFrom(r, source, source.Owner) {
+			return reason.OK
+		}
+	}
+	return code
 }
 
 // names reports whether r is about the subject.

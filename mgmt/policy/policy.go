@@ -9,7 +9,7 @@
 // takes anything away from anyone.
 //
 // A refusal carries the reason of the rule that came closest, because that is the one the person can do
-// something about: no-rule, then local-user, privileged, own-device, map-stale, mfa, token-expired.
+// something about: no-rule, then local-user, privileged, sign-in-off, own-device, map-stale, mfa, token-expired.
 //
 // The map wins over the token: who is blocked there is refused, groups there are added, an email there replaces
 // the token's.
@@ -81,6 +81,8 @@ type Subject struct {
 	BoundAt       time.Time // the bound token's iat
 	LoginExpires  time.Time // when the login's lifetime ends; zero: not checked
 	Thumbprint    string    // of the login key, checked against Query.RevokedKeys
+	// Session: the person signed in for this one session at ssh's prompt. There is no login key.
+	Session bool
 	// Machine is the local account on the source peer that its daemon vouched for. With AnyProcess the account
 	// is unknown and ignored.
 	Machine    *api.MachineRef

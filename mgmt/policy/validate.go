@@ -58,7 +58,7 @@ func Validate(p api.Policy) error {
 func checkConditions(p api.Policy) error {
 	c := p.Conditions
 	if p.Deny {
-		if len(c.Can)+len(c.ForwardTo)+len(c.Listen)+len(c.SFTPPaths)+len(c.ACR)+len(c.AMR) > 0 || c.OwnDevice || c.MaxTokenAge != 0 || c.MaxSession != 0 ||
+		if len(c.Can)+len(c.ForwardTo)+len(c.Listen)+len(c.SFTPPaths)+len(c.ACR)+len(c.AMR)+len(c.Prompt) > 0 || c.OwnDevice || c.MaxTokenAge != 0 || c.MaxSession != 0 ||
 			c.Idle != 0 || c.OfflineForever || c.AnyProcess {
 			return errors.New("a policy that denies has no conditions: it would refuse in all cases")
 		}
@@ -86,6 +86,9 @@ func checkConditions(p api.Policy) error {
 		return fmt.Errorf("it names forward destinations, but does not grant %q", api.CapForwardLocal)
 	}
 	if err := checkFiles(c); err != nil {
+		return err
+	}
+	if err := checkPrompt(p); err != nil {
 		return err
 	}
 	if c.MaxTokenAge < 0 || c.MaxSession < 0 || c.Idle < 0 {
@@ -126,6 +129,27 @@ func checkFiles(c api.Conditions) error {
 		if slices.Contains(c.Can, wide) {
 			return fmt.Errorf("it limits file transfer to folders, but grants %q, which reaches every file; grant one of both", wide)
 		}
+	}
+	return nil
+}
+
+// checkPrompt: "own", machines and tags, in a policy that is about people.
+func checkPrompt(p api.Policy) error {
+	for _, s := range p.Prompt {
+		id, isPeer := strings.CutPrefix(s, "peer:")
+		if s == toOwn || isPeer && api.CheckName(id) == nil || strings.HasPrefix(s, "tag:") && api.CheckTag(s) == nil {
+			continue
+		}
+		return fmt.Errorf("%q is none of \"own\", \"peer:NAME\", \"tag:NAME\", which may stand under \"prompt\"", s)
+	}
+	if len(p.Prompt) > maxEntries {
+		return fmt.Errorf("it has more than %d entries under \"prompt\"; use tags", maxEntries)
+	}
+	if len(p.Prompt) > 0 && !slices.ContainsFunc(p.From, func(s string) bool {
+		f, err := parseFrom(s)
+		return err == nil && f.account == ""
+	}) {
+		return errors.New("prompt is about people who sign in, and it names none; add \"user:EMAIL\", \"group:NAME\" or \"everyone\" under \"from\"")
 	}
 	return nil
 }
@@ -255,6 +279,16 @@ func Resolve(w *World, p api.Policy) (api.Policy, error) {
 				return p, err
 			}
 			p.To[i] = "peer:" + id
+		}
+	}
+	p.Prompt = slices.Clone(p.Prompt)
+	for i, s := range p.Prompt {
+		if name, ok := strings.CutPrefix(s, "peer:"); ok {
+			id, err := find(name)
+			if err != nil {
+				return p, err
+			}
+			p.Prompt[i] = "peer:" + id
 		}
 	}
 	for i, s := range p.From {

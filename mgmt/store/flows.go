@@ -43,7 +43,7 @@ type Flow struct {
 	AuthReq string `json:"-"` // dex's request
 	Handle  string `json:"-"` // of a typed code
 	Tries   int    `json:"-"`
-	Code    string `json:"-"` // dex's authorization code, or "!" and why there is none
+	Code    string `json:"-"` // dex's authorization code and its person's subject, or "!" and why there is none
 }
 
 const flowColumns = `body, browser, auth_req, handle, tries, code`

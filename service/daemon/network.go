@@ -102,6 +102,7 @@ func (n *network) open(ctx context.Context) (err error) {
 		Source:   n.source,
 		State:    n.inUse.Load,
 		Audit:    d.record,
+		SignIn:   n.signIn,
 		Helper:   []string{d.opt.Program, "openssh"},
 		Log:      d.log, Now: d.now,
 		UnknownKey: n.unknownKey,

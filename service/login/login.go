@@ -50,6 +50,7 @@ type Config struct {
 	Store  *keystore.Store
 	Daemon Daemon
 	Issuer string             // URL of the provider to use; empty: the network's own, or its first
+	Device bool               // the browser is elsewhere: a code is typed there
 	Open   func(string) error // nil: browser.Open
 	Say    func(string)       // tells the person, a line at a time
 	Asked  func(Asked)        // is told once the person is asked to sign in; may be nil
@@ -101,7 +102,7 @@ func (c Config) Login(ctx context.Context) (*Result, error) {
 func (c Config) login(ctx context.Context, good func() bool) (*Result, error) {
 	began := time.Now()
 	t, before, err := takeTurn(ctx, c.Paths, "login", func() {
-		c.say("Lanyard: a sign-in is open in your browser; waiting for it.")
+		c.say("Lanyard: a sign-in is under way; waiting for it.")
 	})
 	if err != nil {
 		return nil, err
@@ -228,6 +229,9 @@ type attempt struct {
 }
 
 func (a *attempt) run(ctx context.Context) (*Login, error) {
+	if a.Device {
+		return a.runDevice(ctx)
+	}
 	cb, err := listen(a.state, a.issuer.URL)
 	if err != nil {
 		return nil, err
@@ -302,6 +306,11 @@ func (a *attempt) finish(ctx context.Context, s *api.LoginStarted, redirect, cod
 		return fmt.Errorf("trade the sign-in for a token: %w", plain(err))
 	}
 	raw, _ := tok.Extra("id_token").(string)
+	return a.take(s, raw, tok.RefreshToken)
+}
+
+// take keeps the tokens, once it is clear that they are bound to K.
+func (a *attempt) take(s *api.LoginStarted, raw, refresh string) error {
 	claims, err := token.Peek(raw)
 	if err != nil {
 		return fmt.Errorf("read the ID token: %w", err)
@@ -319,7 +328,7 @@ func (a *attempt) finish(ctx context.Context, s *api.LoginStarted, redirect, cod
 	a.login.Bound, a.login.Claims = raw, claims
 	a.login.Record = Record{
 		Server: a.machine.Server, Issuer: a.issuer.URL, ClientID: s.ClientID, TokenURL: s.TokenURL,
-		RefreshToken: tok.RefreshToken, Ends: a.now().Add(lifetime),
+		RefreshToken: refresh, Ends: a.now().Add(lifetime),
 	}
 	return nil
 }

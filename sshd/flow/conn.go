@@ -28,6 +28,26 @@ type Conn struct {
 	acks int // reads that still acknowledge at once
 	// peeked was read before the first Read.
 	peeked []byte
+
+	watch  sync.Mutex // guards failed
+	failed func(error)
+}
+
+// OnReadError has f called, once, when a read fails: the SSH transport reads ahead, so a connection that ends shows
+// there first. nil: nobody is told.
+func (c *Conn) OnReadError(f func(error)) {
+	c.watch.Lock()
+	defer c.watch.Unlock()
+	c.failed = f
+}
+
+func (c *Conn) ended(err error) {
+	c.watch.Lock()
+	defer c.watch.Unlock()
+	if c.failed != nil {
+		c.failed(err)
+		c.failed = nil
+	}
 }
 
 // quickAcks is how many reads acknowledge at once. The client's NEWKEYS and SERVICE_REQUEST, two small writes
@@ -52,6 +72,14 @@ func Wrap(c net.Conn) *Conn {
 func (c *Conn) Reads() uint64 { return c.reads.Load() }
 
 func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if err != nil {
+		c.ended(err)
+	}
+	return n, err
+}
+
+func (c *Conn) read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.peeked) > 0 {
