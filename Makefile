@@ -16,7 +16,7 @@ export CGO_ENABLED := 0
 BIN := .build/bin
 # The programs, and the programs of the tests.
 MAINS := lanyard=./service lanyard-mgmt=./mgmt $(if $(wildcard tray/*.go),lanyard-tray=./tray) $(if $(wildcard installer/*.go),lanyard-pack=./installer)
-TOOLS := browser=./test/browser gosftp=./test/gosftp hostile=./test/hostile issuer=./test/issuer
+TOOLS := browser=./test/browser gosftp=./test/gosftp hostile=./test/hostile issuer=./test/issuer relay=./test/relay
 CROSS_SYSTEMS ?= linux windows darwin freebsd
 CROSS_ARCHS ?= amd64 arm64
 ROOT := $(filter 0,$(shell id -u))
@@ -50,6 +50,7 @@ check-go:
 TOOLS_NEEDED := ssh=openssh-client scp=openssh-client ssh-keygen=openssh-client ss=iproute2 curl=curl
 ifdef ROOT
 TOOLS_NEEDED += sshd=openssh-server xauth=xauth python3=python3 nft=nftables ip=iproute2 nsenter=util-linux ufw=ufw iptables=iptables \
+  plink=putty-tools dbclient=dropbear-bin script=bsdutils /usr/lib/python3/dist-packages/paramiko/__init__.py=python3-paramiko \
   gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon
 # program=package; a path stands for a file that must be there.
 TOOLS_NEEDED_clients := sshd=openssh-server sftp=openssh-client ssh-copy-id=openssh-client ssh-audit=ssh-audit rsync=rsync git=git \

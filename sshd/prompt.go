@@ -146,7 +146,7 @@ func (c *conn) signIn(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChalleng
 // instruction is what the person reads. Names come from elsewhere, and terminals obey what they are shown.
 func instruction(server, source, user string, s *SignIn) string {
 	return fmt.Sprintf("To sign in, open\n\n    %s\n\nin any browser and type the code  %s  (good for %d minutes).\n"+
-		"The page must name %s, the account %s and the machine that you are at, %s.\n",
+		"The page must name\n    server   %s\n    account  %s\n    from     %s\n",
 		shown(s.URL), shown(s.Code), int(s.Life.Minutes()), shown(server), shown(user), shown(source))
 }
 

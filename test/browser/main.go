@@ -2,11 +2,13 @@
 // it starts any other: with an address as its only argument.
 //
 // It does what a person would do: follows redirects with cookies, presses the button of a page that asks for
-// confirmation, fills in the login form, and lets the redirect to the loopback listener deliver the code. It knows
-// no token endpoint and no grant.
+// confirmation, fills in the login form, and lets the redirect to the loopback listener deliver the code. Where a page
+// asks for a code it types one, and is done at the page that has nothing more to press. It knows no token endpoint and no
+// grant.
 //
 //	DEMO_LOGIN_FILE   a 0600 file: the email address on the first line, the password on the second
 //	DEMO_USER, DEMO_PASSWORD   the same, where the environment is private enough
+//	DEMO_CODE         what to type where a page asks for a code
 //	DEMO_CA           certificates to trust beside the system's (PEM)
 //	DEMO_LOG          where to write down what was seen, page by page
 package main
@@ -65,7 +67,7 @@ func browse(log io.Writer, args []string) error {
 	if err != nil {
 		return err
 	}
-	filled := false
+	filled, typed := false, false
 	for range maxPages {
 		page, err := load(client, req)
 		if err != nil {
@@ -79,6 +81,8 @@ func browse(log io.Writer, args []string) error {
 		switch {
 		case form == nil && page.at.Host != start.Host:
 			return nil // the loopback listener has the code
+		case form == nil && filled && typed:
+			return nil
 		case form == nil && page.link != "":
 			next, err := page.at.Parse(page.link)
 			if err != nil {
@@ -90,6 +94,13 @@ func browse(log io.Writer, args []string) error {
 			continue
 		case form == nil:
 			return errors.New("the page has nothing to go on with")
+		case form.password == "" && form.login == "code":
+			code := os.Getenv("DEMO_CODE")
+			if code == "" || typed {
+				return errors.New("the page wants a code; set DEMO_CODE to one that is good")
+			}
+			form.values.Set(form.login, code)
+			typed = true
 		case form.password != "" && filled:
 			return errors.New("the provider did not accept the password")
 		case form.password != "":

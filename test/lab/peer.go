@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -60,6 +61,16 @@ func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, err
 func (g *Mgmt) Service(ctx context.Context, machine string) (*Peer, error) {
 	p := &Peer{Machine: g.lab.Machine(machine), mgmt: g, argv: []string{g.lab.Program("lanyard"), "service", "run"}}
 	return p, p.StartDaemon(ctx)
+}
+
+// EnrolBy starts the daemon on a machine and makes the machine somebody's own: they sign in for it.
+func (g *Mgmt) EnrolBy(ctx context.Context, machine string, who Person, args ...string) (*Peer, error) {
+	p, err := g.Service(ctx, machine)
+	if err != nil {
+		return nil, err
+	}
+	_, err = p.signIn(ctx, "", who, append([]string{g.lab.Program("lanyard"), "up", g.Join, "--name", machine}, args...)...)
+	return p, err
 }
 
 // StartDaemon starts the daemon and waits until it answers.
@@ -199,6 +210,11 @@ type Person struct {
 
 // Login signs a person in as an account: `lanyard login` opens $BROWSER, which is the scripted one. args are more of its.
 func (p *Peer) Login(ctx context.Context, account string, who Person, args ...string) (string, error) {
+	return p.signIn(ctx, account, who, append([]string{p.lab.Program("lanyard"), "login"}, args...)...)
+}
+
+// signIn runs a program that opens the scripted browser, in which somebody signs in.
+func (p *Peer) signIn(ctx context.Context, account string, who Person, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	env, done, err := p.Browser(account, who)
@@ -206,12 +222,12 @@ func (p *Peer) Login(ctx context.Context, account string, who Person, args ...st
 		return "", err
 	}
 	defer done()
-	c := p.Command(ctx, account, append([]string{p.lab.Program("lanyard"), "login"}, args...)...)
+	c := p.Command(ctx, account, argv...)
 	c.Env = append(c.Env, env...)
 	out, err := c.CombinedOutput()
 	if err != nil {
 		log, _ := os.ReadFile(p.Path(filepath.Join(p.Home(account), ".browser.log")))
-		return string(out), fmt.Errorf("lanyard login as %s on %s: %w\n%s%s", who.Email, p.Name, err, out, log)
+		return string(out), fmt.Errorf("%s as %s on %s: %w\n%s%s", strings.Join(argv, " "), who.Email, p.Name, err, out, log)
 	}
 	return string(out), nil
 }
@@ -227,6 +243,25 @@ func (p *Peer) Browser(account string, who Person) (env []string, done func(), e
 		"BROWSER=" + p.lab.Program("browser"), "DEMO_LOGIN_FILE=" + secret, "DEMO_CA=" + p.mgmt.CA(),
 		"DEMO_LOG=" + filepath.Join(p.Home(account), ".browser.log"), "DISPLAY=:0",
 	}, func() { os.Remove(p.Path(secret)) }, nil
+}
+
+// TypeCode signs somebody in for whoever shows a code: at the management server's page, with a browser of this machine.
+// It returns what the pages said.
+func (p *Peer) TypeCode(ctx context.Context, code string, who Person) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	env, done, err := p.Browser("", who)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	c := p.Command(ctx, "", p.lab.Program("browser"), p.mgmt.URL+"/device")
+	c.Env = append(append(c.Env, env...), "DEMO_CODE="+code, "DEMO_LOG=") // to its standard error
+	out, err := c.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("type a code on %s: %w\n%s", p.Name, err, out)
+	}
+	return string(out), err
 }
 
 // SSH prepares a program of OpenSSH ("ssh", "scp", "sftp") as an account. As root the drop-in does the rest;
