@@ -42,7 +42,9 @@ type claims struct {
 }
 
 // read reads a token of a login, see readOf.
-func (t *Trust) read(raw string, withdrawn bool) (*claims, error) { return t.readOf(raw, withdrawn, false) }
+func (t *Trust) read(raw string, withdrawn bool) (*claims, error) {
+	return t.readOf(raw, withdrawn, false)
+}
 
 // readOf takes a token apart, chooses the issuer and then one of its keys, verifies the signature, and checks for
 // whom the token was made: a client for logins, or the one for single sessions. Withdrawn keys count where the caller

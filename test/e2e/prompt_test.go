@@ -273,10 +273,11 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 	})
 	t.Run("the management server is away", func(t *testing.T) {
 		w := w.on(t)
+		clients := w.clients("echo in")
 		if err := w.mgmt.Process.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		p := w.start(annsBox, "away", w.clients("echo in")["plink"]...)
+		p := w.start(annsBox, "away", clients["dbclient"]...)
 		select {
 		case <-p.Done():
 		case <-time.After(30 * time.Second):

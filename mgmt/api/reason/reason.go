@@ -104,18 +104,19 @@ var sentences = map[Code]string{
 	NotLoggedIn:    "You are not signed in; run 'lanyard login'.",
 	ThisMachine:    "This is the machine that you are on; no ssh is needed.",
 	Unreachable:    "No answer; check the network and run 'lanyard doctor'.",
-	Internal:       "Something went wrong on the machine; its log has more.",	SignInOff:      "No policy lets you sign in at this prompt; use a machine with Lanyard and run 'lanyard login'.",
+	Internal:       "Something went wrong on the machine; its log has more.",
+	SignInOff:      "No policy lets you sign in at this prompt; use a machine with Lanyard and run 'lanyard login'.",
 	SignInExpired:  "Nobody signed in with the code in time; start again for a new one.",
 	SignInDown:     "The management server does not answer this machine, so nobody can sign in at its prompt; try again later, or use a machine with Lanyard.",
 
-	Logout:         "You signed out.",
-	PolicyGone:     "A policy change ended your access.",
-	Idle:           "The session was idle for too long.",
-	MaxTime:        "The session reached its longest allowed time.",
-	EndedHere:      "The session was ended on the machine.",
-	Shutdown:       "The machine's Lanyard service is stopping.",
-	Interrupted:    "The machine's Lanyard service ended without warning.",
-	Upgraded:       "The machine's Lanyard service was upgraded to a version that cannot go on with open sessions; connect again.",
+	Logout:      "You signed out.",
+	PolicyGone:  "A policy change ended your access.",
+	Idle:        "The session was idle for too long.",
+	MaxTime:     "The session reached its longest allowed time.",
+	EndedHere:   "The session was ended on the machine.",
+	Shutdown:    "The machine's Lanyard service is stopping.",
+	Interrupted: "The machine's Lanyard service ended without warning.",
+	Upgraded:    "The machine's Lanyard service was upgraded to a version that cannot go on with open sessions; connect again.",
 }
 
 // Sentence returns one sentence for a person: what happened and what to do next.
