@@ -109,6 +109,9 @@ func (a *app) policyList() *cobra.Command {
 					if p.AnyProcess {
 						from += " (anyone who can run a program there)"
 					}
+					if len(p.Prompt) > 0 {
+						from += " (also at ssh's prompt: " + strings.Join(p.Prompt, " ") + ")"
+					}
 					var can []string
 					for _, c := range p.Can {
 						can = append(can, string(c))

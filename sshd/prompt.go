@@ -37,6 +37,9 @@ type SignIn struct {
 	End func()
 }
 
+// errHungUp: there is nobody to refuse any more.
+var errHungUp = errors.New("the client hung up at the prompt")
+
 // mayPrompt says whether somebody who connects from c's source may sign in at a prompt.
 func (c *conn) mayPrompt() reason.Code {
 	st := c.s.cfg.State()
@@ -74,6 +77,9 @@ func (c *conn) prompt(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChalleng
 	}
 	defer c.s.endPrompt(c.source.ID)
 	id, err := c.signIn(meta, ask)
+	if errors.Is(err, errHungUp) {
+		return nil, err
+	}
 	if err != nil {
 		if codeOf(err) == reason.Internal {
 			c.s.cfg.Log.Warn("nobody can sign in at the prompt", "source", c.source.Name, "err", err)
@@ -104,7 +110,7 @@ func (c *conn) tell(ask ssh.KeyboardInteractiveChallenge, err error) error {
 func (c *conn) signIn(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*token.Identity, error) {
 	ctx, cancel := context.WithCancelCause(c.s.life)
 	defer cancel(nil)
-	c.nc.OnReadError(func(err error) { cancel(fmt.Errorf("the client hung up: %w", err)) })
+	c.nc.OnReadError(func(err error) { cancel(fmt.Errorf("%w: %w", errHungUp, err)) })
 	defer c.nc.OnReadError(nil)
 
 	st := c.s.cfg.State()
@@ -137,12 +143,12 @@ func (c *conn) signIn(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChalleng
 		signedIn <- answer{raw, err}
 	})
 	if _, err := ask("Lanyard", instruction(st.Map.Self.Name, c.source.Name, meta.User(), s), []string{"Press Enter once you have signed in: "}, []bool{true}); err != nil {
-		return nil, fmt.Errorf("show the prompt: %w", err)
+		return nil, fmt.Errorf("%w: %w", errHungUp, err)
 	}
 	a := <-signedIn // it ends with ctx
 	if a.err != nil {
 		var known *reason.Error
-		if cause := context.Cause(ctx); ctx.Err() != nil && errors.As(cause, &known) {
+		if cause := context.Cause(ctx); ctx.Err() != nil && (errors.Is(cause, errHungUp) || errors.As(cause, &known)) {
 			return nil, cause
 		}
 		return nil, a.err

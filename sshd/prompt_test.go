@@ -353,6 +353,9 @@ func TestHangUpAtThePromptLeavesNothing(t *testing.T) {
 			}
 			eventually(t, "end of the sign-in", func() bool { _, ended := d.counts(); return ended == 1 })
 			eventually(t, "end of the goroutines", func() bool { return runtime.NumGoroutine() <= before })
+			if e := l.recorded(audit.Refused); len(e) != 0 {
+				t.Errorf("a hang-up is a refusal: %+v", e)
+			}
 			l.srv.mu.Lock()
 			defer l.srv.mu.Unlock()
 			if l.srv.prompting != 0 || len(l.srv.prompts) != 0 || l.srv.waiting != 0 || len(l.srv.conns) != 0 {

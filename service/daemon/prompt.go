@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"lanyard/mgmt/api"
@@ -29,16 +30,16 @@ func (n *network) signIn(ctx context.Context, q sshd.SignInRequest) (*sshd.SignI
 	if err != nil {
 		return nil, signInError(err)
 	}
-	taken := false
+	var taken atomic.Bool
 	return &sshd.SignIn{
 		URL: s.URL, Code: s.Code, Life: s.ExpiresIn.Duration(),
 		Wait: func(ctx context.Context) (raw string, err error) {
 			raw, err = n.awaitSignIn(ctx, me, s)
-			taken = err == nil
+			taken.Store(err == nil)
 			return raw, err
 		},
 		End: func() {
-			if taken {
+			if taken.Load() {
 				return
 			}
 			n.d.wg.Go(func() { // the code dies with the connection that it was for

@@ -48,6 +48,9 @@ type stub struct {
 	grantErr  string                    // what the token endpoint answers a refresh
 	down      bool                      // nothing answers
 	slow      time.Duration             // of a refresh
+	device    string                    // client id of sign-ins with a code; none when empty
+	polls     []func(w http.ResponseWriter)
+	polled    int
 }
 
 func newStub(t *testing.T) *stub {
@@ -55,9 +58,18 @@ func newStub(t *testing.T) *stub {
 	s := &stub{t: t, key: key, life: time.Hour, subject: "ann"}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+api.RouteConfig, func(w http.ResponseWriter, r *http.Request) {
-		json.NewEncoder(w).Encode(api.Config{Version: 1, MinVersion: 1, Issuers: []api.Issuer{{URL: s.srv.URL, Embedded: true, ClientID: "lanyard"}}})
+		json.NewEncoder(w).Encode(api.Config{Version: 1, MinVersion: 1, Issuers: []api.Issuer{{URL: s.srv.URL, Embedded: true, ClientID: "lanyard", DeviceClientID: s.device}}})
 	})
 	mux.HandleFunc("POST /token", s.token)
+	mux.HandleFunc("POST "+api.RouteLoginCode, func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if r.Header.Get(api.HeaderProof) == "" || r.Header.Get("Authorization") != "DPoP the-device-code" {
+			s.t.Error("RouteLoginCode without a proof or the code")
+		}
+		s.polls[min(s.polled, len(s.polls)-1)](w)
+		s.polled++
+	})
 	mux.HandleFunc("POST "+api.RouteSeen, func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -156,6 +168,11 @@ func (s *stub) Login(_ context.Context, q api.LoginStart) (*api.LoginStarted, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.start, s.code = q, random()
+	if q.Device {
+		return &api.LoginStarted{
+			AuthURL: s.srv.URL + "/device", ShortCode: "BCDF-GHJK", TokenURL: s.srv.URL + "/token", ClientID: s.device, DeviceCode: "the-device-code", Interval: 1,
+		}, nil
+	}
 	return &api.LoginStarted{AuthURL: s.srv.URL + "/auth", ShortCode: "WXYZ-1234", TokenURL: s.srv.URL + "/token", ClientID: "lanyard"}, nil
 }
 
