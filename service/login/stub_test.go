@@ -67,8 +67,8 @@ func newStub(t *testing.T) *stub {
 		if r.Header.Get(api.HeaderProof) == "" || r.Header.Get("Authorization") != "DPoP the-device-code" {
 			s.t.Error("RouteLoginCode without a proof or the code")
 		}
-		s.polls[min(s.polled, len(s.polls)-1)](w)
-		s.polled++
+		s.polled++ // first: an answer may be none at all
+		s.polls[min(s.polled, len(s.polls))-1](w)
 	})
 	mux.HandleFunc("POST "+api.RouteSeen, func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
