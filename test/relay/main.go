@@ -24,12 +24,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "relay LISTEN TARGET USER")
 		os.Exit(2)
 	}
-	if err := serve(os.Args[1], os.Args[2], os.Args[3]); err != nil {
-		fmt.Fprintln(os.Stderr, "relay:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "relay:", serve(os.Args[1], os.Args[2], os.Args[3]))
+	os.Exit(1)
 }
 
+// serve relays sign-ins until it fails.
 func serve(at, target, user string) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

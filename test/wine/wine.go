@@ -232,7 +232,7 @@ func (m *Machine) Registry(ctx context.Context, key string) (string, error) {
 func (m *Machine) Close() error {
 	if m.stop != nil {
 		close(m.stop)
-		_ = <-m.stopped
+		<-m.stopped //nolint:errcheck // it was ended
 		m.stop = nil
 	}
 	return os.RemoveAll(m.Dir)
