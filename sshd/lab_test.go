@@ -93,8 +93,10 @@ type lab struct {
 	account accounts.Account
 	shell   atomic.Pointer[string] // instead of the account's own
 	state   atomic.Pointer[State]
-	clock   atomic.Int64 // offset of the server's clock, nanoseconds
-	direct  atomic.Bool  // connections look as if they did not cross the tunnel
+	clock   atomic.Int64                    // offset of the server's clock, nanoseconds
+	peer    atomic.Pointer[func() api.Peer] // who connects; nil: pclient
+	desk    atomic.Pointer[desk]            // signs people in at the prompt
+	direct  atomic.Bool                     // connections look as if they did not cross the tunnel
 
 	mu     sync.Mutex
 	events []audit.Event
@@ -138,7 +140,8 @@ func newLabWith(t *testing.T, change func(*Config)) *lab {
 			}
 			return accounts.Lookup(name)
 		},
-		Audit: l.audit,
+		Audit:  l.audit,
+		SignIn: func(ctx context.Context, q SignInRequest) (*SignIn, error) { return l.desk.Load().signIn(ctx, q) },
 		UnknownKey: func(issuer, kid string) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -257,6 +260,9 @@ func (w testLog) Write(b []byte) (int, error) {
 func (l *lab) now() time.Time { return time.Now().Add(time.Duration(l.clock.Load())) }
 
 func (l *lab) source(netip.AddrPort) (api.Peer, bool) {
+	if f := l.peer.Load(); f != nil {
+		return (*f)(), true
+	}
 	return api.Peer{ID: "pclient", Name: "laptop"}, !l.direct.Load()
 }
 

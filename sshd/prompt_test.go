@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -40,7 +39,7 @@ type desk struct {
 func prompting(l *lab, change func(*State)) *desk {
 	l.t.Helper()
 	d := &desk{l: l}
-	l.srv.cfg.SignIn = d.signIn
+	l.desk.Store(d)
 	l.setMap(func(s *State) {
 		s.Map.Peers[0].Owner = person("ann")
 		s.Map.Issuers[0].SessionClientID = "lanyard-session"
@@ -102,6 +101,8 @@ type client struct {
 	told   []string // why not
 	banner []string
 	enter  chan struct{}
+
+	pressed atomic.Int64
 }
 
 func (p *client) dial(l *lab, more ...ssh.AuthMethod) (*ssh.Client, error) {
@@ -331,19 +332,23 @@ func TestHangUpAtThePromptLeavesNothing(t *testing.T) {
 			if when == "after Enter" {
 				close(p.enter)
 			}
-			nc := l.tcp()
+			nc := &written{Conn: l.tcp()}
 			failed := make(chan error, 1)
 			go func() {
 				_, _, _, err := ssh.NewClientConn(nc, "", &ssh.ClientConfig{
 					User: l.account.Name, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 					Auth: []ssh.AuthMethod{ssh.KeyboardInteractive(func(_, _ string, q []string, _ []bool) ([]string, error) {
 						<-p.enter
+						p.pressed.Store(nc.count.Load() + 1)
 						return make([]string, len(q)), nil
 					})},
 				})
 				failed <- err
 			}()
 			<-waiting
+			if when == "after Enter" { // and once the answer has left
+				eventually(t, "answer", func() bool { return nc.after(p.pressed.Load()) })
+			}
 			nc.Close()
 			if when == "before Enter" {
 				close(p.enter)
@@ -395,13 +400,13 @@ func TestPromptsAreBoundedBySourceAndInAll(t *testing.T) {
 	var sources atomic.Int64
 	var one atomic.Bool
 	one.Store(true)
-	l.srv.cfg.Source = func(netip.AddrPort) (api.Peer, bool) {
+	who := func() api.Peer {
 		if one.Load() {
-			return api.Peer{ID: "pclient", Name: "laptop"}, true
+			return api.Peer{ID: "pclient", Name: "laptop"}
 		}
-		n := sources.Add(1)
-		return api.Peer{ID: fmt.Sprintf("p%d", n), Name: "other", Owner: person("ann")}, true
+		return api.Peer{ID: fmt.Sprintf("p%d", sources.Add(1)), Name: "other", Owner: person("ann")}
 	}
+	l.peer.Store(&who)
 	release := make(chan struct{})
 	d.answer = func(ctx context.Context, q SignInRequest) (string, error) {
 		select {
@@ -467,3 +472,18 @@ func (l *lab) tcp() net.Conn {
 	}
 	return c
 }
+
+// written counts what was written.
+type written struct {
+	net.Conn
+	count atomic.Int64
+}
+
+func (w *written) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	w.count.Add(1)
+	return n, err
+}
+
+// after reports whether so many writes were made; 0: never.
+func (w *written) after(n int64) bool { return n > 0 && w.count.Load() >= n }

@@ -452,7 +452,7 @@ func TestAccountsAndRedirectsAreReadStrictly(t *testing.T) {
 
 func TestCodesAreReadAsPeopleTypeThem(t *testing.T) {
 	for typed, want := range map[string]string{
-		"BCDF-GHJK": "BCDF-GHJK", "bcdfghjk": "BCDF-GHJK", " bcdf ghjk\t": "BCDF-GHJK", "b-c-d-f-g-h-j-k": "BCDF-GHJK",
+		"BCDF-GHJK": "BCDF-GHJK", "bcdfghjk": "BCDF-GHJK", "bcdf ghjk": "BCDF-GHJK", "\tBCDF\tGHJK": "BCDF-GHJK", "b-c-d-f-g-h-j-k": "BCDF-GHJK",
 		"": "", "BCDF-GHJ": "", "BCDF-GHJKL": "", "ACDF-GHJK": "", "BCDF-GHJ1": "", "BCDF\nGHJK": "", "BCDF-GHJ\u212a": "", strings.Repeat("B", 1000): "",
 	} {
 		if got, ok := normalCode(typed); got != want || ok != (want != "") {

@@ -38,10 +38,10 @@ func TestWaitDoublesAndIsBounded(t *testing.T) {
 	if got := let(th, a, 20); got != freeForPair {
 		t.Errorf("%d guesses at once, want %d", got, freeForPair)
 	}
-	for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+	for i, seconds := range []int{1, 2, 4, 8, 16, 30, 30} {
 		wait := th.begin(a)
-		if wait != want*time.Second {
-			t.Errorf("wait %d is %v, want %v", i, wait, want*time.Second)
+		if want := time.Duration(seconds) * time.Second; wait != want {
+			t.Errorf("wait %d is %v, want %v", i, wait, want)
 		}
 		w.at = w.at.Add(wait - time.Millisecond)
 		if th.begin(a) == 0 {
