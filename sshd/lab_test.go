@@ -92,6 +92,7 @@ type lab struct {
 
 	account accounts.Account
 	shell   atomic.Pointer[string] // instead of the account's own
+	closed  atomic.Bool            // nologin(5)
 	state   atomic.Pointer[State]
 	clock   atomic.Int64                    // offset of the server's clock, nanoseconds
 	peer    atomic.Pointer[func() api.Peer] // who connects; nil: pclient
@@ -136,6 +137,7 @@ func newLabWith(t *testing.T, change func(*Config)) *lab {
 				if s := l.shell.Load(); s != nil {
 					a.Shell = *s
 				}
+				a.Closed = a.Closed || l.closed.Load()
 				return a, nil
 			}
 			return accounts.Lookup(name)

@@ -432,7 +432,7 @@ func TestExitSignalNamesTheSignal(t *testing.T) {
 func TestClosedMachineSaysSo(t *testing.T) {
 	l := newLab(t)
 	ann := l.login("ann", 0)
-	l.account.Closed = true
+	l.closed.Store(true)
 	if got := l.ssh(ann, "web-1", "true"); got.exit != 255 || !strings.Contains(got.stderr, "[no-logins]") {
 		t.Errorf("%+v", got)
 	}
