@@ -195,6 +195,7 @@ func (s *Scope) Kill() {
 	known := make(map[int]bool)
 	for _, p := range pids {
 		known[p] = true
+		_ = syscall.Kill(-p, syscall.SIGKILL) // most of them at once, before /proc is read
 	}
 	// Freshly forked children appear between two looks: until one look finds nobody.
 	for end := time.Now().Add(killTime); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
