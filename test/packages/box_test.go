@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -179,9 +180,13 @@ func (b *box) stop() {
 	if b.nspawn == nil {
 		return
 	}
+	// The first process first, and all of the machine with it: it would outlive systemd-nspawn.
+	if pid, err := strconv.Atoi(b.leader); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	_ = b.nspawn.Process.Signal(os.Kill)
 	_ = b.nspawn.Wait()
-	b.nspawn = nil
+	b.nspawn, b.leader = nil, ""
 }
 
 func (b *box) command(ctx context.Context, name string, args ...string) *exec.Cmd {
