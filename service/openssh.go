@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -18,6 +19,7 @@ import (
 	"lanyard/mgmt/api/reason"
 	"lanyard/platform/detach"
 	"lanyard/platform/paths"
+	"lanyard/service/doctor"
 	_ "lanyard/service/early" // `openssh prepare`, when there is nothing to do
 	"lanyard/service/ipc"
 	"lanyard/service/keystore"
@@ -56,65 +58,139 @@ func opensshMain(args []string) int {
 	}
 }
 
-// prepare PROFILE PEER [MAX-AGE-SECONDS [ACCOUNTS]] is the helper of Match exec: PEER is this machine, ACCOUNTS are those
-// here that the machine at the other end lets in without a sign-in. When the certificate is good to offer, it reads one small file and is done. Its exit status gates nothing: strict host key checking and the
-// certificate stand in blocks of their own, so that ssh never falls back to asking for trust or for a password.
-func prepare(args []string) int {
-	if len(args) < 2 || len(args) > 4 || api.CheckName(args[0]) != nil || api.CheckName(args[1]) != nil {
-		fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS [ACCOUNTS]]")
-		return 2
+// usagePrepare is the form of prepare's arguments.
+const usagePrepare = "usage: lanyard openssh prepare PROFILE PEER [SECONDS [ACCOUNTS]] [ADDRESS]"
+
+// wish is what an ssh wants of prepare.
+type wish struct {
+	profile, peer string
+	maxAge        time.Duration // of the token; 0: the default
+	accounts      string        // of this machine, with commas between, that the other end lets in without a sign-in
+	to            string        // overlay address of the other end; empty: not told
+}
+
+func parseWish(args []string) (w wish, ok bool) {
+	if n := len(args); n > 2 {
+		if _, err := netip.ParseAddr(args[n-1]); err == nil {
+			w.to, args = args[n-1], args[:n-1]
+		}
 	}
-	var maxAge time.Duration
+	if len(args) < 2 || len(args) > 4 || api.CheckName(args[0]) != nil || api.CheckName(args[1]) != nil {
+		return w, false
+	}
+	w.profile, w.peer = args[0], args[1]
 	if len(args) >= 3 {
 		sec, err := strconv.Atoi(args[2])
 		if err != nil || sec < 0 {
-			fmt.Fprintln(os.Stderr, "usage: lanyard openssh prepare PROFILE PEER [SECONDS [ACCOUNTS]]")
-			return 2
+			return w, false
 		}
-		maxAge = time.Duration(sec) * time.Second
+		w.maxAge = time.Duration(sec) * time.Second
 	}
-	profile, peer := args[0], args[1]
-	if login.Fresh(paths.For(profile), peer, maxAge, time.Now()) {
-		return 0
-	}
-	accounts := ""
 	if len(args) == 4 {
-		accounts = args[3]
+		w.accounts = args[3]
 	}
-	return prepareSlowly(profile, peer, maxAge, accounts)
+	return w, true
 }
 
-func prepareSlowly(profile, peer string, maxAge time.Duration, accounts string) int {
+// prepare PROFILE PEER [MAX-AGE-SECONDS [ACCOUNTS]] [ADDRESS] is the helper of Match exec: PEER is this machine, ACCOUNTS
+// are those here that the machine at ADDRESS lets in without a sign-in. When the certificate is good to offer, it reads one small file and is done. Its exit status gates nothing: strict host key checking and the
+// certificate stand in blocks of their own, so that ssh never falls back to asking for trust or for a password.
+func prepare(args []string) int {
+	w, ok := parseWish(args)
+	if !ok {
+		fmt.Fprintln(os.Stderr, usagePrepare)
+		return 2
+	}
+	if login.Fresh(paths.For(w.profile), w.peer, w.maxAge, time.Now()) {
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	return w.slowly(ctx)
+}
+
+func (w wish) slowly(ctx context.Context) int {
 	say := func(line string) { fmt.Fprintln(os.Stderr, line) }
-	cfg := loginConfig(profile, lateDaemon{profile}, say)
+	service := lateDaemon{w.profile}
+	cfg := loginConfig(w.profile, service, say)
 	// Once per refresh, not per ssh: what a person's own configuration takes away from the checks.
-	for _, w := range sshconfig.Weakened(cfg.Paths) {
-		say("Lanyard: " + w.String())
+	for _, weak := range sshconfig.Weakened(cfg.Paths) {
+		say("Lanyard: " + weak.String())
 	}
-	if accounts != "" {
-		if cfg.SignedIn(peer) && cfg.Ensure(ctx, peer, maxAge, false) == nil {
-			startKeeper(profile, peer)
+	terminal := hasTerminal()
+	if w.accounts != "" {
+		if cfg.SignedIn(w.peer) && cfg.Ensure(ctx, w.peer, w.maxAge, false) == nil {
+			startKeeper(w.profile, w.peer)
 			return 0 // a person's certificate is preferred
 		}
-		err := cfg.EnsureMachine(ctx, lateDaemon{profile}, peer, accounts)
+		err := cfg.EnsureMachine(ctx, service, w.peer, w.accounts)
 		if err == nil {
 			return 0
 		}
-		if !errors.Is(err, login.ErrNoMachineRule) && !hasTerminal() {
-			say(oneLine(err)) // it may be an account of Ansible's or a CI's: no browser opens for those
+		if !errors.Is(err, login.ErrNoMachineRule) && !terminal {
+			say(oneLine(err)) // it may be an account of Ansible's or a CI's: nobody is asked for those
 			return 1
 		}
 	}
-	defer startKeeper(profile, peer)
-	mayLogin := hasTerminal() || someoneIsThere() && !login.MachineAccount(ctx, lateDaemon{profile})
-	err := cfg.Ensure(ctx, peer, maxAge, mayLogin)
+	defer startKeeper(w.profile, w.peer)
+	err := cfg.Ensure(ctx, w.peer, w.maxAge, terminal)
+	// A tab that nobody asked for is never opened: who is not at a terminal is asked by their tray.
+	if needsPerson(err) && !terminal && os.Getenv(quietEnv) == "" && !login.MachineAccount(ctx, service) {
+		err = w.askAtDesk(ctx, cfg, err)
+	}
 	if err == nil {
 		return 0
 	}
 	say(oneLine(err))
 	return 1
+}
+
+// quietEnv is set by programs that only look: nobody is asked to sign in for them.
+const quietEnv = doctor.QuietEnv
+
+// needsPerson reports whether a sign-in is all that is missing.
+func needsPerson(err error) bool {
+	var why *reason.Error
+	return errors.As(err, &why) && (why.Code == reason.NotLoggedIn || why.Code == reason.LoginExpired)
+}
+
+// looks is how often a waiting ssh looks whether somebody signed in by another way than its tray.
+const looks = 200 * time.Millisecond
+
+// askAtDesk waits for a sign-in that is under way, or has the person's tray ask for one. missing is the refusal where
+// there is no tray, or no answer.
+func (w wish) askAtDesk(ctx context.Context, cfg login.Config, missing error) error {
+	if good, err := cfg.Await(ctx, w.peer, w.maxAge); err != nil || good {
+		return err
+	}
+	d, err := ipc.Dial(w.profile)
+	if err != nil {
+		return missing
+	}
+	defer d.Close()
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	answer := make(chan error, 1)
+	go func() { answer <- d.Ask(asking, ipc.AskRequest{To: w.to}) }()
+	tick := time.NewTicker(looks)
+	defer tick.Stop()
+	for said := false; ; {
+		select {
+		case err := <-answer:
+			if err != nil {
+				return missing
+			}
+			return cfg.Ensure(ctx, w.peer, w.maxAge, false)
+		case <-tick.C:
+			if login.Fresh(cfg.Paths, w.peer, w.maxAge, time.Now()) {
+				return nil
+			}
+			if !said {
+				cfg.Say("Lanyard: waiting for you to sign in: click Log in in the notification, or run 'lanyard login'.")
+				said = true
+			}
+		}
+	}
 }
 
 // startKeeper leaves a process behind that keeps the caller's sign-in fresh and reported while sessions are open. It

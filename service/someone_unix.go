@@ -1,19 +1,21 @@
-//go:build unix && !darwin
+//go:build unix
 
 package main
 
-import "os"
+import (
+	"os"
 
-// someoneIsThere reports whether a person can be asked to sign in: a terminal or a desktop. A cron job has neither.
-func someoneIsThere() bool {
-	return hasTerminal() || os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != ""
-}
+	"golang.org/x/sys/unix"
+)
 
+// hasTerminal reports whether somebody sits in front of this program: it has a terminal and is what runs in front there. An
+// IDE, a timer and a job in the background have nobody.
 func hasTerminal() bool {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return false
 	}
-	f.Close()
-	return true
+	defer f.Close()
+	front, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+	return err == nil && front == unix.Getpgrp()
 }

@@ -6,22 +6,14 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// someoneIsThere reports whether a person can be asked to sign in: a console, or a session other than that of the
-// services.
-func someoneIsThere() bool {
-	if hasTerminal() {
-		return true
-	}
-	var session uint32
-	err := windows.ProcessIdToSessionId(windows.GetCurrentProcessId(), &session)
-	return err == nil && session != 0
-}
-
+// hasTerminal reports whether somebody sits in front of this program: it has a console with a window, or with one of a
+// terminal's. Programs with windows start ssh in a console that has none.
 func hasTerminal() bool {
 	f, err := os.OpenFile("CONIN$", os.O_RDWR, 0)
 	if err != nil {
 		return false
 	}
 	f.Close()
-	return true
+	window, _, _ := windows.NewLazySystemDLL("kernel32.dll").NewProc("GetConsoleWindow").Call()
+	return window != 0
 }

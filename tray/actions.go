@@ -39,6 +39,10 @@ func (t *tray) act(a menu.Action) error {
 	switch a.Verb {
 	case menu.LogIn:
 		t.logIn()
+	case logInFor:
+		return t.logInTo(a.Arg)
+	case notNow:
+		t.answer(a.Arg, ipc.ReplyRefused)
 	case menu.CancelLogin:
 		if t.stop != nil {
 			t.stop()
@@ -96,6 +100,7 @@ func (t *tray) logIn() {
 	if t.asked != nil {
 		return
 	}
+	t.answer(t.profile, ipc.ReplyBegun)
 	ctx, cancel := context.WithCancelCause(t.ctx)
 	t.asked, t.trouble = &login.Asked{}, ""
 	t.stop = func() { cancel(errCancelled) }
@@ -113,6 +118,11 @@ func (t *tray) logIn() {
 		cancel(nil)
 		t.do(func() {
 			t.asked, t.stop = nil, nil
+			if err != nil {
+				t.answer(profile, ipc.ReplyRefused)
+			} else {
+				t.answer(profile, ipc.ReplySignedIn)
+			}
 			if profile != t.profile {
 				return
 			}

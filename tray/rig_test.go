@@ -235,11 +235,13 @@ type service struct {
 	downs   int
 	login   func(api.LoginStart) (*api.LoginStarted, error)
 	url     string // of the management server
+	answers []ipc.Answer
+	asks    chan ipc.Ask // what programs wait for
 }
 
 func newService(t *testing.T, path string) *service {
 	t.Helper()
-	d := &service{t: t, path: path, changed: make(chan struct{}), status: ipc.Status{Release: "test", State: ipc.StateNew}}
+	d := &service{t: t, path: path, changed: make(chan struct{}), asks: make(chan ipc.Ask), status: ipc.Status{Release: "test", State: ipc.StateNew}}
 	d.start()
 	t.Cleanup(d.stop)
 	return d
@@ -289,6 +291,24 @@ func (d *service) start() {
 			return nil
 		},
 		Connect: func(context.Context, string, uint16) (net.Conn, error) { return nil, net.ErrClosed },
+		Asks: func(ctx context.Context, _ ipc.Who, send func(ipc.Ask) error) error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case a := <-d.asks:
+					if err := send(a); err != nil {
+						return err
+					}
+				}
+			}
+		},
+		Answer: func(_ ipc.Who, a ipc.Answer) error {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.answers = append(d.answers, a)
+			return nil
+		},
 	}, slog.New(slog.DiscardHandler))
 }
 

@@ -64,6 +64,7 @@ type tray struct {
 	stop     context.CancelFunc // of that login
 	keeping  bool               // a refresh is on its way
 	visitors map[string]bool    // session ids seen; nil: none were looked at yet
+	waiting  *waiting           // programs wait for a sign-in
 }
 
 func newTray(ctx context.Context, profile string, settings *settingsFile) *tray {
@@ -86,6 +87,7 @@ func (t *tray) run() {
 	defer close(t.done)
 	t.enter(t.profile)
 	t.wg.Go(t.noPanel)
+	t.wg.Go(t.listen)
 	for t.ctx.Err() == nil {
 		t.keep()
 		t.desk.draw(t.view())
@@ -210,6 +212,7 @@ func (t *tray) peer() string {
 func (t *tray) lookAgain() {
 	s := t.me.look(t.peer())
 	if s != t.signIn {
+		t.freed(s)
 		if s.who == "" || !s.fresh.Issued.Equal(t.signIn.fresh.Issued) {
 			t.trouble = "" // it was about another token
 		}
@@ -300,10 +303,10 @@ func (t *tray) keep() {
 	})
 }
 
-// tell shows a note whose buttons act as rows of the menu do.
-func (t *tray) tell(n notify.Note, buttons map[string]menu.Action) {
+// tell shows a note whose buttons act as rows of the menu do, and reports whether it was shown.
+func (t *tray) tell(n notify.Note, buttons map[string]menu.Action) bool {
 	if t.desk.note == nil || !t.settings.get().Notify {
-		return
+		return false
 	}
 	err := t.desk.note(n, func(key string) {
 		if a, ok := buttons[key]; ok {
@@ -313,6 +316,7 @@ func (t *tray) tell(n notify.Note, buttons map[string]menu.Action) {
 	if err != nil {
 		t.log.Debug("a notification was not shown", "err", err)
 	}
+	return err == nil
 }
 
 // noPanel tells the person once that their desktop shows no icons.

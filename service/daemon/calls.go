@@ -33,6 +33,7 @@ func (d *Daemon) calls() ipc.Calls {
 		Status: func(ipc.Who) *ipc.Status { return d.status() }, Changed: d.watch, Machine: d.facts,
 		Login: d.login, Certificate: d.certificate, Explain: d.explain, Connect: d.connect,
 		Up: d.up, Down: d.down, Enroll: d.enroll, End: d.end,
+		Ask: d.ask, Asks: d.asks.Listen, Answer: d.asks.Answer,
 	}
 }
 
@@ -200,6 +201,17 @@ func (d *Daemon) connect(ctx context.Context, host string, port uint16) (net.Con
 		}
 	}
 	return conn, nil
+}
+
+// ask has the caller's tray ask them to sign in. It shows a name of the map's, not one that a program made up.
+func (d *Daemon) ask(ctx context.Context, who ipc.Who, r ipc.AskRequest) error {
+	to := ""
+	if n := d.network(); n != nil && n.store != nil && n.store.Current() != nil {
+		if p, ok := sshconfig.Lookup(n.store.Current(), r.To); ok && api.CheckName(p.Name) == nil {
+			to = p.Name
+		}
+	}
+	return d.asks.Ask(ctx, who, to)
 }
 
 // end ends a session for whoever may change things, and for the account that it runs as.

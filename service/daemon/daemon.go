@@ -22,6 +22,7 @@ import (
 
 	"lanyard/mgmt/api/audit"
 	"lanyard/platform/paths"
+	"lanyard/service/asks"
 	"lanyard/service/handover"
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
@@ -60,6 +61,7 @@ type Daemon struct {
 	machine *machine.Machine
 	spool   *spool.Spool
 	ipc     *ipc.Server
+	asks    *asks.Board
 	taken   *tunnel.Handover                // of the process that this one replaced, until the tunnel is opened
 	old     *handover.Old                   // processes that this one replaced and that still serve sessions
 	heir    atomic.Pointer[handover.Linger] // takes the audit events once this process was replaced
@@ -107,7 +109,7 @@ func Open(opt Options) (*Daemon, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	d := &Daemon{opt: opt, paths: paths.For(opt.Profile), log: opt.Log, now: opt.Now, changed: make(chan struct{})}
+	d := &Daemon{opt: opt, paths: paths.For(opt.Profile), log: opt.Log, now: opt.Now, asks: asks.New(opt.Now), changed: make(chan struct{})}
 	d.started = d.now()
 	if err := d.folder(); err != nil {
 		return nil, err

@@ -55,6 +55,9 @@ type visit struct {
 	asked   time.Time
 }
 
+// QuietEnv is set for programs that only look: nobody is asked to sign in for them.
+const QuietEnv = "LANYARD_QUIET"
+
 // limit bounds each question that a check asks.
 const limit = 5 * time.Second
 
@@ -288,8 +291,8 @@ func (v *visit) sshG(ctx context.Context, host string) (map[string]string, error
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ssh", "-T", "-G", host)
-	detach.Detach(cmd) // without a terminal the helper does not begin to sign anybody in
-	cmd.Env = withoutDesktop(os.Environ())
+	detach.Detach(cmd) // without a terminal the helper opens no browser
+	cmd.Env = append(os.Environ(), QuietEnv+"=1")
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("ssh -G %s did not work: %w", host, err)
@@ -303,16 +306,6 @@ func (v *visit) sshG(ctx context.Context, host string) (map[string]string, error
 		got[k] = val
 	}
 	return got, nil
-}
-
-func withoutDesktop(env []string) []string {
-	var out []string
-	for _, e := range env {
-		if !strings.HasPrefix(e, "DISPLAY=") && !strings.HasPrefix(e, "WAYLAND_DISPLAY=") && !strings.HasPrefix(e, "BROWSER=") {
-			out = append(out, e)
-		}
-	}
-	return out
 }
 
 func weakened(_ context.Context, v *visit) []Finding {

@@ -28,8 +28,11 @@ func init() {
 }
 
 // good looks at $HOME only: whoever has another home than that goes the longer way, which knows the user database.
-// args are PROFILE PEER [SECONDS [ACCOUNTS]].
+// args are PROFILE PEER [SECONDS [ACCOUNTS]] [ADDRESS]; ADDRESS is for those who have to wait.
 func good(args []string) bool {
+	if n := len(args); n > 2 && address(args[n-1]) {
+		args = args[:n-1]
+	}
 	var maxAge time.Duration
 	if len(args) > 2 {
 		sec, err := strconv.Atoi(args[2])
@@ -52,6 +55,17 @@ func good(args []string) bool {
 	}
 	line, err = fresh.Read(home + "/.ssh/lanyard-machine." + args[0] + "-" + args[1] + ".fresh")
 	return err == nil && line.Good(now, 0) && line.For(args[3])
+}
+
+// address tells an IPv4 address from seconds and from accounts, whose names begin with no digit.
+func address(s string) bool {
+	dots := 0
+	for i := range len(s) {
+		if s[i] == '.' {
+			dots++
+		}
+	}
+	return dots == 3 && s[0] >= '0' && s[0] <= '9'
 }
 
 // plain keeps a name from leading elsewhere.

@@ -46,6 +46,9 @@ func TestGoodOnlyForAFreshLineOfThisHome(t *testing.T) {
 		{line(now+60, now+60, now), []string{"default", "p2"}, false},
 		{line(now+60, now+60, now), []string{"../.ssh/lanyard-default", "p1"}, false},
 		{line(now+60, now+60, now), []string{"default", "p1", "x"}, false},
+		{line(now+60, now+60, now), []string{"default", "p1", "100.110.0.5"}, true},
+		{line(now+60, now+60, now-200), []string{"default", "p1", "300", "100.110.0.5"}, false},
+		{line(now+60, now+60, now-100), []string{"default", "p1", "300", "100.110.0.5"}, true},
 		{"v2 1 2 3", []string{"default", "p1"}, false},
 		{"", []string{"default", "p1"}, false},
 	} {
@@ -70,6 +73,7 @@ func TestMachineCertificateIsGoodForItsAccountWhileNobodyIsSignedIn(t *testing.T
 		want                 bool
 	}{
 		{"fresh", line(60, 120, " ansible"), "", []string{"0", "builder,ansible"}, true},
+		{"with the address", line(60, 120, " ansible"), "", []string{"0", "ansible", "100.110.0.5"}, true},
 		{"a target that takes no machines", line(60, 120, " ansible"), "", []string{"0"}, false},
 		{"a target that names others", line(60, 120, " ansible"), "", []string{"0", "builder,ansibl,ansiblex"}, false},
 		{"no account in the line", line(60, 120, ""), "", []string{"0", "ansible"}, false},

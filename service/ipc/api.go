@@ -28,6 +28,9 @@ const (
 	RouteDown        = "/v1/down"              // POST: Status. Change
 	RouteEnroll      = "/v1/enroll"            // POST EnrollByPerson: api.EnrollReply. Change
 	RouteEnd         = "/v1/sessions/{id}/end" // POST. Change, or the account that the session runs as
+	RouteAsk         = "/v1/ask"               // POST AskRequest: answers once the person has signed in. Everyone, for themselves
+	RouteAsks        = "/v1/asks"              // GET: a stream of Ask, one JSON value per line, for the person's tray. Everyone, for themselves
+	RouteAnswer      = "/v1/asks/answer"       // POST Answer. Everyone, for themselves
 )
 
 // Class is what a caller may do; each class includes those before it.
@@ -213,3 +216,31 @@ type MachineCertificate struct {
 	Account     string      `json:"account"`     // whom it is for
 	Life        api.Seconds `json:"life"`        // from now
 }
+
+// AskRequest is a program of the caller's that nobody sits at, and that needs the person to sign in: an ssh of an IDE's,
+// say. The person's tray asks them; where they have none, or did not answer a moment ago, the call is refused at once.
+type AskRequest struct {
+	To string `json:"to,omitempty"` // the machine that ssh goes to: its overlay address, or a name
+}
+
+// Ask is what a tray shows: once, however many programs wait.
+type Ask struct {
+	ID string `json:"id"`
+	To string `json:"to,omitempty"` // the machine's name; empty: not known
+}
+
+// Answer is what came of an Ask.
+type Answer struct {
+	ID  string `json:"id"`
+	How Reply  `json:"how"`
+}
+
+// Reply is how the person answered.
+type Reply string
+
+// Replies.
+const (
+	ReplyBegun    Reply = "begun"     // they clicked, and sign in now
+	ReplySignedIn Reply = "signed-in" // the waiting programs go on
+	ReplyRefused  Reply = "refused"   // they do not want to, or it failed
+)

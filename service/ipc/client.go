@@ -124,6 +124,29 @@ func (c *Client) Events(ctx context.Context, f func(*Status) error) error {
 	})
 }
 
+// Ask has the caller's tray ask them to sign in, and returns nil once they have.
+func (c *Client) Ask(ctx context.Context, r AskRequest) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, RouteAsk, r)
+	return err
+}
+
+// Asks calls f with what the caller's programs wait for, until ctx ends, the daemon stops or f returns an error.
+func (c *Client) Asks(ctx context.Context, f func(Ask) error) error {
+	return c.stream(ctx, http.MethodGet, RouteAsks, nil, func(raw json.RawMessage) error {
+		var a Ask
+		if err := json.Unmarshal(raw, &a); err != nil {
+			return fmt.Errorf("read what the service asks: %w", err)
+		}
+		return f(a)
+	})
+}
+
+// Answer says how an Ask went.
+func (c *Client) Answer(ctx context.Context, a Answer) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, RouteAnswer, a)
+	return err
+}
+
 // Connect opens a connection to port of the peer called host (its name, id or overlay address) through the daemon's tunnel: raw bytes.
 func (c *Client) Connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
 	conn, err := c.dial(ctx)

@@ -79,6 +79,15 @@ func (f *fake) calls() Calls {
 		},
 		Down:   func(context.Context) error { return nil },
 		Enroll: func(context.Context, EnrollByPerson) (*api.EnrollReply, error) { return &api.EnrollReply{}, nil },
+		Ask: func(_ context.Context, w Who, r AskRequest) error {
+			return &api.Error{Status: http.StatusForbidden, Message: w.Name + " asks for " + r.To}
+		},
+		Asks: func(_ context.Context, w Who, send func(Ask) error) error {
+			return send(Ask{ID: "1", To: w.Name})
+		},
+		Answer: func(w Who, a Answer) error {
+			return &api.Error{Status: http.StatusForbidden, Message: w.Name + " says " + string(a.How) + " to " + a.ID}
+		},
 		End: func(w Who, id string) error {
 			if w.Class != ClassChange {
 				return &api.Error{Status: http.StatusForbidden, Message: "Not yours."}
@@ -276,4 +285,19 @@ func shortDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+func TestQuestionsAndAnswersCarryWhoTheKernelSays(t *testing.T) {
+	_, path := serve(t, false)
+	c := client(t, path)
+	me := ""
+	if err := c.Asks(ctxFor(t), func(a Ask) error { me = a.To; return nil }); err != nil || me == "" {
+		t.Fatalf("%q %v", me, err)
+	}
+	if err := c.Ask(ctxFor(t), AskRequest{To: "web-1"}); err == nil || err.Error() != me+" asks for web-1" {
+		t.Error(err)
+	}
+	if err := c.Answer(ctxFor(t), Answer{ID: "1", How: ReplyBegun}); err == nil || err.Error() != me+" says begun to 1" {
+		t.Error(err)
+	}
 }

@@ -34,6 +34,10 @@ type Calls struct {
 	Enroll      func(context.Context, EnrollByPerson) (*api.EnrollReply, error)
 	// End ends a session; the caller may change things, or is the account that the session runs as.
 	End func(Who, string) error
+	// Ask waits until the caller has signed in; Asks hands each thing to ask to send until ctx ends.
+	Ask    func(context.Context, Who, AskRequest) error
+	Asks   func(ctx context.Context, w Who, send func(Ask) error) error
+	Answer func(Who, Answer) error
 }
 
 // Server answers callers on one socket.
@@ -135,6 +139,27 @@ func (s *Server) routes() http.Handler {
 		}
 		return answer(w, struct{}{})
 	}))
+	mux.HandleFunc("POST "+RouteAsk, s.allow(ClassStatus, func(w http.ResponseWriter, r *http.Request, c Who) error {
+		in, err := parse[AskRequest](r.Body)
+		if err != nil {
+			return err
+		}
+		if err := s.calls.Ask(r.Context(), c, *in); err != nil {
+			return err
+		}
+		return answer(w, struct{}{})
+	}))
+	mux.HandleFunc("GET "+RouteAsks, s.allow(ClassStatus, s.asks))
+	mux.HandleFunc("POST "+RouteAnswer, s.allow(ClassStatus, func(w http.ResponseWriter, r *http.Request, c Who) error {
+		in, err := parse[Answer](r.Body)
+		if err != nil {
+			return err
+		}
+		if err := s.calls.Answer(c, *in); err != nil {
+			return err
+		}
+		return answer(w, struct{}{})
+	}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &api.Error{
 			Status:  http.StatusNotFound,
@@ -198,6 +223,22 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, c Who) error {
 			return nil
 		}
 	}
+}
+
+// asks streams to a tray. Its being there is what makes programs ask at all.
+func (s *Server) asks(w http.ResponseWriter, r *http.Request, c Who) error {
+	rc, enc := http.NewResponseController(w), json.NewEncoder(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	_ = rc.Flush() // so that the tray knows that it is heard
+	_ = s.calls.Asks(r.Context(), c, func(a Ask) error { // its end is the caller's going
+		rc.SetWriteDeadline(time.Now().Add(30 * time.Second))
+		if err := enc.Encode(a); err != nil {
+			return err
+		}
+		return rc.Flush()
+	})
+	return nil
 }
 
 func (s *Server) up(w http.ResponseWriter, r *http.Request, _ Who) error {

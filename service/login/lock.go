@@ -70,6 +70,15 @@ func takeTurn(ctx context.Context, p paths.Paths, name string, waited func()) (t
 	return t, before, nil
 }
 
+// lastTurn is what the last holder of the turn called name left; nothing where there was none.
+func lastTurn(p paths.Paths, name string) (o outcome) {
+	raw, err := paths.ReadFile(filepath.Join(p.Login, name+".lock"))
+	if err != nil || json.Unmarshal(raw, &o) != nil {
+		return outcome{}
+	}
+	return o
+}
+
 // tryTurn takes the lock called name unless somebody has it.
 func tryTurn(p paths.Paths, name string) (t *turn, ok bool, err error) {
 	if err := paths.PrivateDir(p.Login); err != nil {

@@ -223,8 +223,39 @@ func (c Config) Ensure(ctx context.Context, peer string, maxAge time.Duration, m
 	case !mayLogin:
 		return &reason.Error{Code: c.missing(peer), Detail: err.Error()}
 	}
+	if err := c.justFailed(); err != nil {
+		return err
+	}
 	_, err = c.login(ctx, func() bool { return Fresh(c.Paths, peer, maxAge, c.now()) })
 	return err
+}
+
+// cooling is how long nothing opens a tab by itself after a sign-in that failed: a loop of ssh would open one after the
+// other. 'lanyard login' and a click do not wait.
+const cooling = 10 * time.Second
+
+// justFailed is how the last sign-in failed, if that was a moment ago. One that was interrupted does not count.
+func (c Config) justFailed() error {
+	o := lastTurn(c.Paths, "login")
+	if ago := time.Since(o.Ended); o.Err == "" || o.Err == context.Canceled.Error() || ago < 0 || ago > cooling {
+		return nil
+	}
+	return errors.New(o.Err)
+}
+
+// Await waits for the end of a sign-in that another process has begun, if one has, and reports whether the certificate
+// for the machine peer is good to offer.
+func (c Config) Await(ctx context.Context, peer string, maxAge time.Duration) (bool, error) {
+	t, free, err := tryTurn(c.Paths, "login")
+	if err == nil && !free {
+		c.say("Lanyard: a sign-in is under way; waiting for it.")
+		t, _, err = takeTurn(ctx, c.Paths, "login", nil)
+	}
+	if err != nil {
+		return false, err
+	}
+	t.leave()
+	return Fresh(c.Paths, peer, maxAge, c.now()), nil
 }
 
 // missing says why there is no good login.

@@ -114,8 +114,9 @@ func Render(in Input) (*Files, error) {
 		if w.accounts != "" {
 			exec += " " + w.accounts
 		}
+		// %h is the address of the list that matched: nothing that somebody else chose.
 		for _, list := range addressLists(peers, func(p api.Peer) bool { return wantOf(p) == w }) {
-			fmt.Fprintf(&b, "Match host %s exec \"%s\"\n", list, exec)
+			fmt.Fprintf(&b, "Match host %s exec \"%s %%h\"\n", list, exec)
 		}
 	}
 	for _, r := range m.Refused {

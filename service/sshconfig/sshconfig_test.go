@@ -131,7 +131,7 @@ func TestSSHReachesAMachineStrictlyAndOnce(t *testing.T) {
 		if got["batchmode"] != "no" || got["loglevel"] != "INFO" || got["updatehostkeys"] == "true" {
 			t.Errorf("%s: batchmode %q loglevel %q updatehostkeys %q", host, got["batchmode"], got["loglevel"], got["updatehostkeys"])
 		}
-		if calls := h.calls(); len(calls) != 1 || calls[0] != "openssh prepare default pself0000000000a" {
+		if calls := h.calls(); len(calls) != 1 || calls[0] != "openssh prepare default pself0000000000a "+web.Addr4.String() {
 			t.Errorf("%s: helper calls %q", host, calls)
 		}
 	}
@@ -216,11 +216,11 @@ func TestYoungerTokensAreAskedForWhereAMachineWantsThem(t *testing.T) {
 	db.TokenAge = 300
 	h := newHome(t, network(t, web, db))
 	h.config("db-1")
-	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a 300" {
+	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a 300 "+db.Addr4.String() {
 		t.Errorf("calls %q", c)
 	}
 	h.config("web-1")
-	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a" {
+	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a "+web.Addr4.String() {
 		t.Errorf("calls %q", c)
 	}
 }
@@ -235,14 +235,14 @@ func TestMachineCertificateIsOfferedSecondAndOnlyWhereItIsTaken(t *testing.T) {
 	if got["identityfile"] != key+" "+mkey || got["certificatefile"] != cert+" "+mcert {
 		t.Errorf("identityfile %q certificatefile %q", got["identityfile"], got["certificatefile"])
 	}
-	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a 0 ansible,builder" {
+	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a 0 ansible,builder "+web.Addr4.String() {
 		t.Errorf("calls %q", c)
 	}
 	got = h.config("db-1")
 	if got["identityfile"] != key || got["certificatefile"] != cert {
 		t.Errorf("identityfile %q certificatefile %q", got["identityfile"], got["certificatefile"])
 	}
-	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a" {
+	if c := h.calls(); len(c) != 1 || c[0] != "openssh prepare default pself0000000000a "+db.Addr4.String() {
 		t.Errorf("calls %q", c)
 	}
 	f, err := Render(h.in)

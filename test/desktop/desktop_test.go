@@ -65,8 +65,6 @@ func TestADayWithTheTray(t *testing.T) {
 	must(t, err)
 
 	d := openDesktop(t, laptop, "ann", mgmt.CA())
-	tray := d.start("tray", l.Program("lanyard-tray"))
-	d.says("Connected as laptop, signed out", 10*time.Second)
 	ssh := func() (string, error) {
 		out, err := laptop.SSH(within(t, 30*time.Second), "ann", "setsid", "-w", "ssh", name, // without a terminal: nothing to log in at
 			"echo reached as $USER").CombinedOutput()
@@ -79,6 +77,18 @@ func TestADayWithTheTray(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
+	tray := d.start("tray", l.Program("lanyard-tray"))
+	d.says("Connected as laptop, signed out", 10*time.Second)
+	// Where there is a tray, an ssh that nobody sits at asks there, and goes on after the log-in below.
+	waits := d.start("waiting-ssh", "setsid", "-w", "ssh", name, "echo reached as $USER")
+	d.until(15*time.Second, "the notification", func() error {
+		shown, err := d.output("dunstctl", "history")
+		if err == nil && !strings.Contains(waits.Text(), "waiting for you to sign in") {
+			err = fmt.Errorf("the waiting ssh said %q; shown: %s", waits.Text(), shown)
+		}
+		return err
+	})
+	d.shot("ssh-asks")
 
 	// Log in, by clicks.
 	d.choose("dark", "signed-out-menu", "Log in")
@@ -133,6 +143,14 @@ func TestADayWithTheTray(t *testing.T) {
 	}
 	if raw, err := os.ReadFile(sealed[0]); err != nil || !strings.Contains(string(raw), `"key":"keychain"`) {
 		t.Errorf("the refresh token is not sealed by the keychain's key: %v %.100s", err, raw)
+	}
+	select {
+	case <-waits.Done():
+		if waits.Err() != nil || !strings.Contains(waits.Text(), "reached as deploy") {
+			t.Errorf("the ssh that waited: %v: %s", waits.Err(), waits.Text())
+		}
+	case <-time.After(15 * time.Second):
+		t.Errorf("the ssh that waited still does: %s", waits.Text())
 	}
 	if out, err := ssh(); err != nil || !strings.Contains(out, "reached as deploy") {
 		t.Errorf("plain ssh: %v: %s", err, out)
@@ -197,9 +215,6 @@ func TestADayWithTheTray(t *testing.T) {
 	})
 	time.Sleep(time.Second) // for the picture alone
 	d.shot("signed-out-terminal")
-	if out, err := ssh(); err == nil || !strings.Contains(out, "run 'lanyard login'") {
-		t.Errorf("after logging out: %v: %s", err, out)
-	}
 	if key, _ := d.output("secret-tool", "search", "--all", "service", "Lanyard"); strings.Contains(key, "secret = ") {
 		t.Errorf("a key stayed in the keyring: %s", key)
 	}
@@ -215,6 +230,9 @@ func TestADayWithTheTray(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("the tray still runs")
+	}
+	if out, err := ssh(); err == nil || !strings.Contains(out, "run 'lanyard login'") {
+		t.Errorf("after logging out: %v: %s", err, out)
 	}
 }
 

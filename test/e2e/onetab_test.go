@@ -24,23 +24,29 @@ func TestTenSSHOpenOneTab(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
-			// A desktop and no terminal, as from an IDE.
-			c := w.peers[laptop].SSH(within(t, 60*time.Second), "ann", "setsid", "-w", "ssh", w.target, "echo reached")
+			// Each in a terminal of its own.
+			c := w.peers[laptop].SSH(within(t, 60*time.Second), "ann", "script", "-qec", "ssh "+w.target+" echo reached", "/dev/null")
 			c.Env = append(c.Env, env...)
 			results[i] = finish(c)
 		})
 	}
 	all.Wait()
 	for i, r := range results {
-		if r.code != 0 || r.out != "reached\n" {
+		if r.code != 0 || !strings.HasSuffix(r.out, "reached\r\n") {
 			t.Errorf("ssh %d: %s", i, r)
 		}
 	}
+	if n := w.tabs(); n != 1 {
+		t.Errorf("the provider saw %d browsers, want 1", n)
+	}
+}
+
+// tabs counts the sign-ins that a browser opened at the provider so far.
+func (w *world) tabs() int {
+	w.t.Helper()
 	log, err := os.ReadFile(w.mgmt.Process.Log)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	if tabs := strings.Count(string(log), "a browser opened a sign-in"); tabs != 1 {
-		t.Errorf("the provider saw %d browsers, want 1:\n%s", tabs, log)
-	}
+	return strings.Count(string(log), "a browser opened a sign-in")
 }

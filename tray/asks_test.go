@@ -1,0 +1,62 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"lanyard/service/ipc"
+)
+
+// answered waits until the service has heard exactly these answers.
+func (d *service) answered(want ...ipc.Answer) {
+	d.t.Helper()
+	until(d.t, 10*time.Second, func() error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if !slices.Equal(d.answers, want) {
+			return fmt.Errorf("answers %v, want %v", d.answers, want)
+		}
+		return nil
+	})
+}
+
+func TestWaitingProgramIsShownAndAnswered(t *testing.T) {
+	home := place(t)
+	d := newService(t, socketHere())
+	d.set(up(nil))
+	r := startTray(t, home)
+	r.shows("Connected as laptop, signed out")
+
+	d.asks <- ipc.Ask{ID: "1", To: "web-1"}
+	n := r.notes.titled(t, "ssh to web-1 needs you to sign in")
+	r.notes.press(t, n, string(notNow))
+	refused := ipc.Answer{ID: "1", How: ipc.ReplyRefused}
+	d.answered(refused)
+
+	// Somebody signs in elsewhere: what waits goes on.
+	d.asks <- ipc.Ask{ID: "2"}
+	r.notes.titled(t, "A program of yours needs you to sign in")
+	signInHere(t, "ann@example.com", time.Now(), time.Now().Add(8*time.Hour))
+	d.answered(refused, ipc.Answer{ID: "2", How: ipc.ReplySignedIn})
+}
+
+// A tray that may show nothing does not listen, so that programs are refused at once.
+func TestTrayWithoutNotificationsTakesNoQuestions(t *testing.T) {
+	home := place(t)
+	if err := openSettings("default").change(func(c *choices) { c.Notify = false }); err != nil {
+		t.Fatal(err)
+	}
+	d := newService(t, socketHere())
+	d.set(up(nil))
+	r := startTray(t, home)
+	r.shows("Connected as laptop, signed out")
+	select {
+	case d.asks <- ipc.Ask{ID: "1"}:
+		t.Error("it listens")
+	case <-time.After(2 * again):
+	}
+}
