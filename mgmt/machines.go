@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,13 +60,34 @@ func (a *app) peerCommand() *cobra.Command {
 			})
 		},
 	}, &cobra.Command{
-		Use: "remove NAME", Short: "Remove a machine", Args: cobra.ExactArgs(1),
+		Use: "remove NAME", Short: "Remove a machine: its sessions end, and the sign-ins that were made on it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var e api.Effect
 			if err := a.call(cmd.Context(), http.MethodDelete, "/api/admin/peers/"+esc(args[0]), nil, &e); err != nil {
 				return err
 			}
 			return a.printEffect(cmd, args[0]+" is removed.", e)
+		},
+	}, &cobra.Command{
+		Use: "lost NAME", Args: cobra.ExactArgs(1),
+		Short: "A machine is lost or stolen: take it, its sessions and the sign-ins on it out of the network, and tell what ended",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var out struct {
+				Object struct {
+					ID     string            `json:"id"`
+					Name   string            `json:"name"`
+					Owner  string            `json:"owner,omitempty"`
+					Logins []store.LostLogin `json:"logins"`
+				} `json:"object"`
+				Effect api.Effect `json:"effect"`
+			}
+			if err := a.call(cmd.Context(), http.MethodPost, "/api/admin/peers/"+esc(args[0])+"/lost", nil, &out); err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, out, nil)
+			}
+			return a.printEffect(cmd, lostStory(out.Object.Name, out.Object.Logins, out.Effect), out.Effect)
 		},
 	}, &cobra.Command{
 		Use: "approve NAME", Short: "Let the bare name be used, not only NAME.lanyard.internal", Args: cobra.ExactArgs(1),
@@ -89,6 +112,22 @@ func (a *app) peerCommand() *cobra.Command {
 		},
 	})
 	return c
+}
+
+// lostStory tells what went with a machine.
+func lostStory(name string, logins []store.LostLogin, e api.Effect) string {
+	whose, on := map[string]int{}, map[string]bool{}
+	for _, l := range logins {
+		whose[clean(l.User)]++
+	}
+	for _, s := range e.Ended {
+		on[s.Peer] = true
+	}
+	story := fmt.Sprintf("%s is out of the network: its key opens no tunnel any more. Sign-ins that ended with it: %d", name, len(logins))
+	if len(whose) > 0 {
+		story += " (" + strings.Join(slices.Sorted(maps.Keys(whose)), ", ") + ")"
+	}
+	return story + fmt.Sprintf(". Sessions that ended: %d, on %d machines.", len(e.Ended), len(on))
 }
 
 func (a *app) changePeer(cmd *cobra.Command, name string, in map[string]any, done string) error {

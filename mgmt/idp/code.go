@@ -71,6 +71,9 @@ func (p *Provider) pushDevice(ctx context.Context, start api.LoginStart, peer *s
 	if err := p.addCode(ctx, &f); err != nil {
 		return nil, err
 	}
+	if err := p.NoteOrigin(ctx, start, peer.ID); err != nil {
+		return nil, err
+	}
 	return &api.LoginStarted{
 		AuthURL: p.URL + api.PageCode, ShortCode: f.ShortCode, ExpiresIn: api.Secs(flowLife), Interval: api.Secs(pollEvery),
 		DeviceCode: f.ID + "." + secret, TokenURL: p.issuer + "/token", ClientID: DeviceClientID,

@@ -379,7 +379,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		oauthError(w, "invalid_request", "The form cannot be read.")
 		return
 	}
-	var userID, connID string
+	var userID, connID, nonce string
 	gone := func() {
 		oauthError(w, "invalid_grant", "The sign-in has ended; run 'lanyard login'.")
 	}
@@ -394,7 +394,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 			gone()
 			return
 		}
-		userID, connID = code.Claims.UserID, code.ConnectorID
+		userID, connID, nonce = code.Claims.UserID, code.ConnectorID, code.Nonce
 	case "refresh_token":
 		id, _ := refreshParts(r.PostForm.Get("refresh_token"))
 		t, err := p.db.GetRefresh(ctx, id)
@@ -402,14 +402,19 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 			gone()
 			return
 		}
-		userID, connID = t.Claims.UserID, t.ConnectorID
+		userID, connID, nonce = t.Claims.UserID, t.ConnectorID, t.Nonce
 		r = r.WithContext(withRefresh(ctx, id))
 	default:
 		oauthError(w, "unsupported_grant_type", "Only codes and refresh tokens are taken here.")
 		return
 	}
-	blocked, err := p.blocked(r, userID, connID)
-	if err != nil {
+	lost, err := p.Store.Lost(ctx, nonce)
+	if err == nil && lost { // its machine is, and the key on it
+		gone()
+		return
+	}
+	blocked, blockedErr := p.blocked(r, userID, connID)
+	if err = errors.Join(err, blockedErr); err != nil {
 		p.Log.Error("look up the person behind a token request", "err", err)
 		w.WriteHeader(http.StatusInternalServerError)
 		return

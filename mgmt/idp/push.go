@@ -39,22 +39,46 @@ func (p *Provider) Push(ctx context.Context, start api.LoginStart, peer *store.P
 	if err := p.Store.AddFlow(ctx, f); err != nil {
 		return nil, fmt.Errorf("store the login: %w", err)
 	}
+	if peer != nil {
+		if err := p.NoteOrigin(ctx, start, peer.ID); err != nil {
+			return nil, err
+		}
+	}
 	return &api.LoginStarted{
 		AuthURL: p.issuer + "/login/" + f.ID, ShortCode: f.ShortCode, ExpiresIn: api.Secs(flowLife),
 		TokenURL: p.issuer + "/token", ClientID: ClientID,
 	}, nil
 }
 
-func (p *Provider) check(s api.LoginStart) error {
-	if s.Issuer != "" && s.Issuer != p.issuer {
-		return badRequest("This management server starts logins at %s only; direct issuers are asked directly.", p.issuer)
+// NoteOrigin notes on which machine a login's key was made: it ends with the machine.
+func (p *Provider) NoteOrigin(ctx context.Context, start api.LoginStart, peer string) error {
+	if err := checkKey(start); err != nil {
+		return err
 	}
+	o := store.Origin{Thumbprint: token.Thumbprint(start.Key), Nonce: token.Nonce(start.Salt, start.Key), PeerID: peer}
+	if err := p.Store.AddOrigin(ctx, o); err != nil {
+		return fmt.Errorf("note where a sign-in began: %w", err)
+	}
+	return nil
+}
+
+func checkKey(s api.LoginStart) error {
 	key, err := ssh.ParsePublicKey(s.Key)
 	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
 		return badRequest("The login's key must be an ed25519 key in SSH wire form.")
 	}
 	if len(s.Salt) != token.SaltSize {
 		return badRequest("The salt must have %d bytes.", token.SaltSize)
+	}
+	return nil
+}
+
+func (p *Provider) check(s api.LoginStart) error {
+	if s.Issuer != "" && s.Issuer != p.issuer {
+		return badRequest("This management server starts logins at %s only; direct issuers are asked directly.", p.issuer)
+	}
+	if err := checkKey(s); err != nil {
+		return err
 	}
 	if err := checkAccount(s.Account); err != nil {
 		return err

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -59,22 +60,58 @@ func (s *Server) peerOperations(a huma.API) {
 		return &body[[]peerView]{out}, nil
 	})
 	op(s, a, http.MethodPatch, "/api/admin/peers/{peer}", "change-peer", "Change a machine's name, tags or owner", s.changePeer)
-	op(s, a, http.MethodDelete, "/api/admin/peers/{peer}", "remove-peer", "Remove a machine", func(ctx context.Context, in *PeerPath) (*body[api.Effect], error) {
-		ev := change(ctx, "peer.remove", in.Peer)
-		var p store.Peer
-		err := s.store.Change(ctx, ev, func(q *store.Queries) (err error) {
-			if p, err = q.Peer(ctx, in.Peer); err != nil {
-				return named(err, "machine", in.Peer)
+	op(s, a, http.MethodDelete, "/api/admin/peers/{peer}", "remove-peer", "Remove a machine and end the sign-ins that were made on it",
+		func(ctx context.Context, in *PeerPath) (*body[api.Effect], error) {
+			out, err := s.drop(ctx, in.Peer, "peer.remove", "This machine was removed from the network by an administrator; run 'lanyard up' to join again.")
+			if err != nil {
+				return nil, err
 			}
-			ev.Target, ev.Detail = p.Name, p.ID
-			return q.RemovePeer(ctx, p.ID)
+			return &body[api.Effect]{out.Body.Effect}, nil
 		})
+	op(s, a, http.MethodPost, "/api/admin/peers/{peer}/lost", "lose-peer", "Remove a machine that is lost or stolen: its sessions end, and the sign-ins whose keys lie on it",
+		func(ctx context.Context, in *PeerPath) (*effected[lostPeer], error) {
+			return s.drop(ctx, in.Peer, "peer.lost", "This machine was reported lost and is out of the network; ask your administrator.")
+		})
+}
+
+// lostPeer is a machine that is out of the network, and what went with it.
+type lostPeer struct {
+	ID     string            `json:"id"`
+	Name   string            `json:"name"`
+	Owner  string            `json:"owner,omitempty" doc:"Email address of the person whose machine it was."`
+	Logins []store.LostLogin `json:"logins" doc:"Sign-ins that ended with it."`
+}
+
+// drop takes a machine out of the network, with the sign-ins whose keys lie on it.
+func (s *Server) drop(ctx context.Context, name, what, sentence string) (*effected[lostPeer], error) {
+	ev := change(ctx, what, name)
+	out := &effected[lostPeer]{}
+	err := s.store.Change(ctx, ev, func(q *store.Queries) error {
+		p, err := q.Peer(ctx, name)
 		if err != nil {
-			return nil, err
+			return named(err, "machine", name)
 		}
-		s.control.Gone(p.ID, "This machine was removed from the network by an administrator; run 'lanyard up' to join again.")
-		return s.apply(ctx)
+		out.Body.Object = lostPeer{ID: p.ID, Name: p.Name}
+		if p.OwnerID != "" {
+			u, err := q.User(ctx, p.OwnerID)
+			if err != nil {
+				return err
+			}
+			out.Body.Object.Owner = u.Email
+		}
+		if out.Body.Object.Logins, err = q.RevokeLoginsOf(ctx, p); err != nil {
+			return err
+		}
+		ev.Target, ev.Detail = p.Name, fmt.Sprintf("%s, sign-ins ended: %d", p.ID, len(out.Body.Object.Logins))
+		return q.RemovePeer(ctx, p.ID)
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.audited()
+	s.control.Gone(out.Body.Object.ID, sentence)
+	out.Body.Effect, err = s.control.Apply(ctx)
+	return out, err
 }
 
 func (s *Server) viewPeer(ctx context.Context, p store.Peer) (peerView, error) {

@@ -98,6 +98,9 @@ func (s *Server) enrollAgain(ctx context.Context, peer *store.Peer, req api.Enro
 		if err := ownWGKey(ctx, q, peer); err != nil {
 			return err
 		}
+		if err := who.isAt(ctx, q, peer.ID); err != nil {
+			return err
+		}
 		return q.UpdatePeer(ctx, *peer)
 	})
 }
@@ -138,6 +141,9 @@ func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *pers
 		}
 		ev.Target = peer.Name
 		if err := ownWGKey(ctx, q, &peer); err != nil {
+			return err
+		}
+		if err := who.isAt(ctx, q, peer.ID); err != nil {
 			return err
 		}
 		return q.AddPeer(ctx, peer)

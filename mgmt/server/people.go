@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"lanyard/mgmt/api"
@@ -44,12 +45,24 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if s.asks.wait(asker+"/"+req.Account, s.now()) > 0 || s.pushes.wait(asker, s.now()) > 0 {
 		return refuseCode(http.StatusTooManyRequests, reason.TooMany)
 	}
+	if peer != nil && s.direct(req.Issuer) { // it knows nothing of machines
+		if err := s.idp.NoteOrigin(r.Context(), req, peer.ID); err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, api.LoginStarted{})
+		return nil
+	}
 	started, err := s.idp.Push(r.Context(), req, peer)
 	if err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, started)
 	return nil
+}
+
+// direct reports whether an issuer is one whose logins begin without this server.
+func (s *Server) direct(issuer string) bool {
+	return slices.ContainsFunc(s.mirror.Issuers(), func(i api.Issuer) bool { return i.URL == issuer })
 }
 
 // seen registers a login, and later each of its refreshed tokens.

@@ -108,6 +108,18 @@ type person struct {
 	bound    string
 }
 
+// isAt notes that the login's key, if there is one, was made on the machine that it enrols.
+func (p *person) isAt(ctx context.Context, q *store.Queries, peer string) error {
+	if p == nil {
+		return nil
+	}
+	claims, err := token.Peek(p.bound)
+	if err != nil {
+		return err
+	}
+	return q.AddOrigin(ctx, store.Origin{Thumbprint: p.identity.Thumbprint, Nonce: claims.Nonce, PeerID: peer})
+}
+
 // personProof checks "Authorization: DPoP <bound token>" with a proof by the login's key (RFC 9449 §7.1). The token
 // alone opens nothing.
 func (s *Server) personProof(r *http.Request, body []byte) (*person, error) {

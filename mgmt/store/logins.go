@@ -9,7 +9,6 @@ import (
 type Login struct {
 	Thumbprint  string    `json:"thumbprint"`
 	UserID      string    `json:"user_id"`
-	PeerID      string    `json:"peer_id,omitempty"`
 	Started     time.Time `json:"started"`   // the bound token's iat
 	LastSeen    time.Time `json:"last_seen"` // when a proof by K was last seen
 	NewestToken time.Time `json:"newest_token"`
@@ -26,8 +25,8 @@ type Seen struct {
 // SawLogin notes a proof by K with its newest token. A revoked login stays so. One that was withdrawn for its silence
 // comes back with a token younger than the one that it was withdrawn for.
 func (s *Queries) SawLogin(ctx context.Context, l Login) (seen Seen, err error) {
-	r, err := s.q.ExecContext(ctx, `INSERT INTO logins(thumbprint, user_id, peer_id, started, last_seen, newest_token) VALUES(?,?,?,?,?,?)
-		ON CONFLICT DO NOTHING`, l.Thumbprint, l.UserID, l.PeerID, ms(l.Started), ms(s.now()), ms(l.NewestToken))
+	r, err := s.q.ExecContext(ctx, `INSERT INTO logins(thumbprint, user_id, started, last_seen, newest_token) VALUES(?,?,?,?,?)
+		ON CONFLICT DO NOTHING`, l.Thumbprint, l.UserID, ms(l.Started), ms(s.now()), ms(l.NewestToken))
 	if err != nil {
 		return seen, err
 	}
@@ -50,9 +49,9 @@ func (s *Queries) SawLogin(ctx context.Context, l Login) (seen Seen, err error) 
 	if seen.Again {
 		silent = 0
 	}
-	return seen, one(s.q.ExecContext(ctx, `UPDATE logins SET last_seen = ?, newest_token = MAX(newest_token, ?), silent = ?,
-		peer_id = CASE WHEN ? <> '' THEN ? ELSE peer_id END WHERE thumbprint = ? AND user_id = ?`,
-		ms(s.now()), ms(l.NewestToken), silent, l.PeerID, l.PeerID, l.Thumbprint, l.UserID))
+	return seen, one(s.q.ExecContext(ctx, `UPDATE logins SET last_seen = ?, newest_token = MAX(newest_token, ?), silent = ?
+		WHERE thumbprint = ? AND user_id = ?`,
+		ms(s.now()), ms(l.NewestToken), silent, l.Thumbprint, l.UserID))
 }
 
 // HeardOf is when a login was last heard of.
@@ -106,7 +105,10 @@ func (s *Queries) RevokeLogins(ctx context.Context, userID string) error {
 // otherwise still stand. Those of blocked people are left out: a machine refuses them for the better reason.
 func (s *Queries) RevokedKeys(ctx context.Context, since time.Time) ([]string, error) {
 	rows, err := s.q.QueryContext(ctx, `SELECT thumbprint FROM logins JOIN users ON users.id = user_id
-		WHERE revoked > 0 AND started > ? AND blocked = 0 ORDER BY thumbprint`, ms(since))
+		WHERE revoked > 0 AND started > ? AND blocked = 0
+		UNION SELECT thumbprint FROM origins WHERE revoked > 0 AND begun > ?
+			AND NOT EXISTS (SELECT 1 FROM logins l JOIN users u ON u.id = l.user_id WHERE l.thumbprint = origins.thumbprint AND u.blocked > 0)
+		ORDER BY 1`, ms(since), ms(since))
 	return collect(rows, err, func(r interface{ Scan(...any) error }) (t string, err error) { return t, r.Scan(&t) })
 }
 
@@ -131,6 +133,7 @@ func (s *Queries) Sweep(ctx context.Context, loginLifetime time.Duration) error 
 		{`DELETE FROM used WHERE expires < ?`, now},
 		{`DELETE FROM flows WHERE expires < ?`, now},
 		{`DELETE FROM logins WHERE started < ?`, old},
+		{`DELETE FROM origins WHERE begun < ?`, old},
 		{`DELETE FROM unreported WHERE since < ?`, old},
 		// Measured from when the issuer last answered: while it is down its keys are kept.
 		{

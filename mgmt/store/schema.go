@@ -87,4 +87,11 @@ CREATE INDEX flows_peer ON flows(peer) WHERE peer <> '';
 
 -- Whence somebody has given their password: guesses from elsewhere do not make them wait there.
 CREATE TABLE known(account TEXT NOT NULL, asker TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY(account, asker)) WITHOUT ROWID;
+`, `
+-- On which machine a login's key was made, noted when the sign-in began there: before it is known whose it will be.
+-- logins.peer_id is not used.
+CREATE TABLE origins(
+	thumbprint TEXT PRIMARY KEY, nonce TEXT NOT NULL, peer_id TEXT NOT NULL, begun INTEGER NOT NULL, revoked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE INDEX origins_peer ON origins(peer_id);
+CREATE INDEX origins_nonce ON origins(nonce);
 `}

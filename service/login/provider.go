@@ -31,12 +31,31 @@ func (a *attempt) startDirect(ctx context.Context, redirect string) (*api.LoginS
 	}
 	cfg := oauthConfig(a.issuer.ClientID, doc.TokenEndpoint)
 	cfg.Endpoint.AuthURL, cfg.RedirectURL, cfg.Scopes = doc.AuthorizationEndpoint, redirect, scopes
+	if err := a.place(ctx); err != nil {
+		return nil, err
+	}
 	return &api.LoginStarted{
 		AuthURL: cfg.AuthCodeURL(a.state, oauth2.S256ChallengeOption(a.verifier),
 			oauth2.SetAuthURLParam("nonce", token.Nonce(a.login.Salt, wireKey(a.login.Key))),
 			oauth2.SetAuthURLParam("prompt", "select_account")),
 		TokenURL: doc.TokenEndpoint, ClientID: a.issuer.ClientID,
 	}, nil
+}
+
+// place tells the management server on which machine the login's key lies: the login ends when the machine is lost. An
+// enrolment tells that itself, and an older server does not want to know.
+func (a *attempt) place(ctx context.Context) error {
+	if !a.machine.Enrolled {
+		return nil
+	}
+	_, err := a.Daemon.Login(ctx, api.LoginStart{
+		Purpose: api.PurposeLogin, Issuer: a.issuer.URL, MachineName: a.machine.Name, Key: wireKey(a.login.Key), Salt: a.login.Salt,
+	})
+	var refused *api.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest {
+		return nil
+	}
+	return err
 }
 
 // discovery is the part of OpenID Connect Discovery 1.0 §3 that a login needs.

@@ -198,11 +198,16 @@ var sessionOpen = regexp.MustCompile(`session open`)
 // has gone, and one in a session of its own.
 func (w *world) open(person string) *live {
 	w.t.Helper()
+	return w.openAt(w.machine(person), person)
+}
+
+func (w *world) openAt(at *lab.Peer, person string) *live {
+	w.t.Helper()
 	s := &live{w: w, marker: fmt.Sprintf("31%d.%d", time.Now().UnixNano()%1e9, os.Getpid()), opened: time.Now()}
 	command := fmt.Sprintf("sleep %[1]s & (sleep %[1]s &) ; setsid sleep %[1]s </dev/null >/dev/null 2>&1 & nohup setsid -f sleep %[1]s >/dev/null 2>&1; echo session open; sleep %[1]s", s.marker)
-	c := w.machine(person).SSH(context.Background(), w.account(person), "ssh", w.target, command)
+	c := at.SSH(context.Background(), w.account(person), "ssh", w.target, command)
 	var err error
-	s.Process, err = w.machine(person).StartCommand("live-"+person+"-"+s.marker, c)
+	s.Process, err = at.StartCommand("live-"+person+"-"+s.marker, c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
