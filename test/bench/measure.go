@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"lanyard/test/lab"
 )
 
 func median(d []time.Duration) time.Duration {
@@ -207,34 +209,65 @@ func (b *bench) bulk(ctx context.Context, r *results, pairs int) error {
 // helper finds the program that the drop-in's Match block calls.
 var helper = regexp.MustCompile(`(?m)^\s*Match .*exec "([^"]+)"`)
 
-// prepare is the CPU time of the drop-in's helper when there is nothing to do, against /bin/true.
+// peers is how many machines the drop-in knows while its cost is measured.
+const peers = 200
+
+// prepare is the processor time of what every ssh of the client pays, with a drop-in of 200 machines. prepare_cpu is the
+// helper when there is nothing to do, against /bin/true; prepare_cpu_shell is both by the account's shell, as ssh runs the
+// helper. peers_250_ms is no ratio: what an ssh -G to another host pays for 250 machines, in ms, beside one without the
+// drop-in.
 func (b *bench) prepare(ctx context.Context, r *results, pairs int) error {
-	if !r.wants("prepare_cpu") {
+	if !r.wants("prepare_cpu") && !r.wants("prepare_cpu_shell") && !r.wants("peers_250_ms") {
 		return nil
 	}
 	text, err := b.laptop.Output(ctx, "ann", "cat", "/etc/ssh/ssh_config.d/20-lanyard.conf")
 	if err != nil {
 		return err
 	}
+	if text, err = lab.Grow(text, peers); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"/tmp/grown": text, "/tmp/none": "Match all\n"} {
+		if err := b.laptop.Write(name, "ann", 0o600, []byte(text)); err != nil {
+			return err
+		}
+	}
 	m := helper.FindStringSubmatch(text)
 	if m == nil {
 		return fmt.Errorf("the drop-in calls no helper:\n%s", text)
 	}
-	argv := strings.Fields(m[1])
+	call := strings.ReplaceAll(m[1], "%h", b.overlay)
+	const shell = "/bin/bash"
+	help, idle := strings.Fields(call), []string{"/bin/true"}
+	x, y, err := b.cpus(pairs, help, idle)
+	if err != nil {
+		return err
+	}
+	r.add("prepare_cpu", float64(x)/float64(y), "%.2f ms : %.2f ms", ms(x), ms(y))
+	if x, y, err = b.cpus(pairs, []string{shell, "-c", call}, []string{shell, "-c", "/bin/true"}); err != nil {
+		return err
+	}
+	r.add("prepare_cpu_shell", float64(x)/float64(y), "%.2f ms : %.2f ms", ms(x), ms(y))
+	other := func(config string) []string { return []string{"ssh", "-T", "-F", config, "-G", "example.org"} }
+	if x, y, err = b.cpus(pairs, other("/tmp/grown"), other("/tmp/none")); err != nil {
+		return err
+	}
+	r.add("peers_250_ms", ms(x-y)*250/peers, "%.2f ms : %.2f ms, %d machines", ms(x), ms(y), peers)
+	return nil
+}
+
+// cpus is the median processor time of two programs, run in turns.
+func (b *bench) cpus(pairs int, one, other []string) (x, y time.Duration, err error) {
 	const batch = 10
-	var x, y []time.Duration
+	var times [2][]time.Duration
 	for range pairs {
-		for _, run := range []struct {
-			argv []string
-			to   *[]time.Duration
-		}{{argv, &x}, {[]string{"/bin/true"}, &y}, {[]string{"/bin/true"}, &y}, {argv, &x}} {
-			a, err := b.worker.do(order{Argv: run.argv, Times: batch})
+		for _, k := range []int{0, 1, 1, 0} {
+			a, err := b.worker.do(order{Argv: [][]string{one, other}[k], Times: batch})
 			if err != nil {
-				return err
+				return 0, 0, err
 			}
-			*run.to = append(*run.to, a.CPU/batch)
+			times[k] = append(times[k], a.CPU/batch)
 		}
 	}
-	r.add("prepare_cpu", float64(median(x))/float64(median(y)), "%.2f ms : %.2f ms", ms(median(x)), ms(median(y)))
-	return nil
+	return median(times[0]), median(times[1]), nil
 }

@@ -1,0 +1,78 @@
+//go:build linux
+
+package e2e
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/test/lab"
+)
+
+// helper finds what the drop-in's Match calls.
+var helper = regexp.MustCompile(`(?m)^Match host \S+ exec "([^"]+) %h"`)
+
+// What every ssh of the machine pays, in processor time beside a program that does nothing, and beside the same ssh
+// without the drop-in.
+func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
+	const machines = 200
+	w := open(t, true)
+	w.login("ann")
+	m := w.machine("ann")
+	own := filepath.Join(m.Scratch(), "state", "default", "ssh_config")
+	text, err := m.Output(within(t, 5*time.Second), "", "cat", own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown, err := lab.Grow(text, machines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) string {
+		name = filepath.Join(m.Scratch(), name)
+		if err := m.Write(name, "", 0o600, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	with, without := write("grown", grown), write("none", "Match all\n")
+	call := helper.FindStringSubmatch(grown)
+	if call == nil || strings.Count(grown, "\nHost ") != machines {
+		t.Fatalf("the grown drop-in:\n%s", grown)
+	}
+	out, err := m.Output(within(t, 10*time.Second), "", "ssh", "-T", "-F", with, "-G", "machine-200")
+	if err != nil || !strings.Contains(out, "stricthostkeychecking true") || !strings.Contains(out, "lanyard-default-") {
+		t.Fatalf("the grown drop-in does not hold for its last machine: %v\n%s", err, out)
+	}
+	// cpu is the least of many runs, made in turns: what else goes on here adds to it and never takes away.
+	cpu := func(argv ...string) time.Duration {
+		t.Helper()
+		c := m.Command(within(t, 20*time.Second), "", argv...)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", argv, err, out)
+		}
+		return c.ProcessState.UserTime() + c.ProcessState.SystemTime()
+	}
+	// The helper runs by the account's shell, whose own cost every Match exec has: it is taken off.
+	const most, shell = 5.0, "/bin/bash"
+	mostAdded := time.Millisecond * machines / 250
+	helped, bare, idle, added, plain := time.Hour, time.Hour, time.Hour, time.Hour, time.Hour
+	ratio := func() float64 { return float64(helped-bare) / float64(idle) }
+	for n := 0; n < 40 || n < 300 && (ratio() > most || added-plain > mostAdded); n++ {
+		helped, bare = min(helped, cpu(shell, "-c", call[1]+" 100.110.100.3")), min(bare, cpu(shell, "-c", ":"))
+		idle = min(idle, cpu("/bin/true"))
+		added = min(added, cpu("ssh", "-T", "-F", with, "-G", "example.org"))
+		plain = min(plain, cpu("ssh", "-T", "-F", without, "-G", "example.org"))
+	}
+	t.Logf("the helper by %s: %.2f x /bin/true (%s : %s, and %s for the shell); %d machines add %s to ssh -G",
+		shell, ratio(), helped-bare, idle, bare, machines, added-plain)
+	if ratio() > most {
+		t.Errorf("the helper costs %.2f times /bin/true, want at most %.0f", ratio(), most)
+	}
+	if added-plain > mostAdded {
+		t.Errorf("an unrelated host pays %s for %d machines, want at most %s", added-plain, machines, mostAdded)
+	}
+}
