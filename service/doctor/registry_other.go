@@ -1,0 +1,5 @@
+//go:build !windows
+
+package doctor
+
+func registryValue(string, string) string { return "" }
