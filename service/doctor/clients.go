@@ -142,7 +142,7 @@ func wsl(c computer) []Finding {
 // putty reads neither ssh's configuration nor its key files.
 func putty(c computer) []Finding {
 	const name = "PuTTY"
-	found := ""
+	var found string
 	if c.system == "windows" {
 		found = first(c.in("ProgramFiles", "PuTTY", "plink.exe"), c.in("ProgramFiles(x86)", "PuTTY", "plink.exe"))
 		if found == "" && c.registry(`Software\SimonTatham\PuTTY`, "") != "" {

@@ -230,7 +230,7 @@ func (s *Server) asks(w http.ResponseWriter, r *http.Request, c Who) error {
 	rc, enc := http.NewResponseController(w), json.NewEncoder(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
-	_ = rc.Flush() // so that the tray knows that it is heard
+	_ = rc.Flush()                                       // so that the tray knows that it is heard
 	_ = s.calls.Asks(r.Context(), c, func(a Ask) error { // its end is the caller's going
 		rc.SetWriteDeadline(time.Now().Add(30 * time.Second))
 		if err := enc.Encode(a); err != nil {
