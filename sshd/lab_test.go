@@ -82,7 +82,7 @@ const (
 
 // lab is a server on loopback with an issuer, and what a person needs to use OpenSSH's client with it.
 type lab struct {
-	t      *testing.T
+	t      testing.TB
 	srv    *Server
 	addr   netip.AddrPort
 	issuer ed25519.PrivateKey
@@ -105,13 +105,13 @@ type lab struct {
 	asked  []string
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	return newLabWith(t, nil)
 }
 
 // newLabWith is newLab with a configuration that change has changed.
-func newLabWith(t *testing.T, change func(*Config)) *lab {
+func newLabWith(t testing.TB, change func(*Config)) *lab {
 	t.Helper()
 	if _, err := exec.LookPath("ssh"); err != nil {
 		t.Skip("needs OpenSSH's client")
@@ -181,7 +181,7 @@ func newLabWith(t *testing.T, change func(*Config)) *lab {
 }
 
 // publicDir is a folder that every account may enter, unlike t.TempDir.
-func publicDir(t *testing.T) string {
+func publicDir(t testing.TB) string {
 	t.Helper()
 	dir, err := tempDir()
 	if err != nil {
@@ -195,7 +195,7 @@ func publicDir(t *testing.T) string {
 }
 
 // localAccount is an ordinary account that no file knows when the test runs as root, and the test's own otherwise.
-func localAccount(t *testing.T, dir string) accounts.Account {
+func localAccount(t testing.TB, dir string) accounts.Account {
 	t.Helper()
 	home := filepath.Join(dir, "home")
 	if err := os.Mkdir(home, 0o700); err != nil {
@@ -250,7 +250,7 @@ func helperProgram(t testing.TB) string {
 	return p
 }
 
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (w testLog) Write(b []byte) (int, error) {
 	if testing.Verbose() {
@@ -387,7 +387,7 @@ type result struct {
 	exit           int
 }
 
-func exitOf(t *testing.T, err error) int {
+func exitOf(t testing.TB, err error) int {
 	t.Helper()
 	var ee *exec.ExitError
 	switch {
@@ -426,7 +426,7 @@ func (l *lab) ssh(config string, args ...string) result {
 // started is a client that runs, with what it has written so far.
 type started struct {
 	*exec.Cmd
-	t        *testing.T
+	t        testing.TB
 	mu       sync.Mutex
 	out, err bytes.Buffer
 	in       io.WriteCloser
@@ -490,7 +490,7 @@ func (s *started) wait() int {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(waitTime); ; time.Sleep(2 * time.Millisecond) {
 		if ok() {
@@ -513,7 +513,7 @@ func alive(pid string) bool {
 }
 
 // runs waits until a process has become a program: before, nohup has not yet arranged to be spared.
-func runs(t *testing.T, pid, program string) {
+func runs(t testing.TB, pid, program string) {
 	t.Helper()
 	eventually(t, program, func() bool {
 		b, _ := os.ReadFile("/proc/" + pid + "/comm")
@@ -521,7 +521,7 @@ func runs(t *testing.T, pid, program string) {
 	})
 }
 
-func pidOf(t *testing.T, s string) string {
+func pidOf(t testing.TB, s string) string {
 	t.Helper()
 	if _, err := strconv.Atoi(s); err != nil {
 		t.Fatalf("%q is no process number", s)

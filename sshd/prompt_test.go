@@ -81,7 +81,6 @@ func (d *desk) counts() (asked, ended int) {
 }
 
 func (l *lab) sessionToken(sub string, s token.Session, aud string) string {
-	l.t.Helper()
 	now := l.now()
 	tok := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
 		"iss": issuerURL, "sub": sub, "aud": aud, "nonce": s.Nonce(), "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),

@@ -33,7 +33,7 @@ import (
 
 // network is a running management server.
 type network struct {
-	t      *testing.T
+	t      testing.TB
 	server *server.Server
 	state  string
 	config server.Config
@@ -42,7 +42,7 @@ type network struct {
 }
 
 // start runs a server on loopback until the test ends.
-func start(t *testing.T, change ...func(*server.Config)) *network {
+func start(t testing.TB, change ...func(*server.Config)) *network {
 	t.Helper()
 	cfg := server.Config{
 		State: t.TempDir(), HTTP: "127.0.0.1:0", Release: "test", PasswordCost: bcrypt.MinCost + 6, // dex wants 10
@@ -329,7 +329,7 @@ func (m *machine) push(purpose string) (*signIn, error) {
 }
 
 // newBrowser keeps cookies and does not follow redirects by itself.
-func newBrowser(t *testing.T) *http.Client {
+func newBrowser(t testing.TB) *http.Client {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -346,7 +346,7 @@ type document struct {
 	header http.Header
 }
 
-func read(t *testing.T, res *http.Response, err error) document {
+func read(t testing.TB, res *http.Response, err error) document {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

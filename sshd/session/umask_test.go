@@ -5,6 +5,7 @@ package session
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -27,4 +28,28 @@ func TestUmaskIsThatOfTheSystemsSessions(t *testing.T) {
 			t.Errorf("%q %q: %03o, want %03o", c.pam, c.defs, got, c.want)
 		}
 	}
+}
+
+func FuzzSystemFiles(f *testing.F) {
+	f.Add("UMASK 027\n", "session optional pam_umask.so\n", "LANG=C.UTF-8\nexport A=\"b c\"\nLD_PRELOAD=x\n")
+	f.Add("UMASK 7777777777777777777777", "# pam_umask.so", "A='\nB=\"\nC=''\n=\n")
+	dir := f.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "pam.d"), 0o755); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, defs, pam, env string) {
+		for name, text := range map[string]string{"login.defs": defs, "pam.d/sshd": pam, "environment": env} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m := umask(dir); m < 0 || m > 0o777 {
+			t.Errorf("umask %o", m)
+		}
+		for _, v := range environmentFile(filepath.Join(dir, "environment")) {
+			if name, _, ok := strings.Cut(v, "="); !ok || name == "" || strings.HasPrefix(name, "LD_") || strings.ContainsAny(v, "\n") {
+				t.Errorf("%q", v)
+			}
+		}
+	})
 }

@@ -175,9 +175,13 @@ func hold() (env []string) {
 		all = append(all, buf[:n]...)
 	}
 	syscall.Close(fd)
-	for rest := string(all); rest != ""; {
+	return variables(string(all))
+}
+
+func variables(s string) (env []string) {
+	for s != "" {
 		var line string
-		line, rest = cut(rest, '\n')
+		line, s = cut(s, '\n')
 		env = append(env, line)
 	}
 	return env
