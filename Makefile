@@ -136,7 +136,7 @@ fuzz: check-go
 	  for f in $$(.build/fuzz/test -test.list '^Fuzz'); do \
 	    for try in 1 2 3; do \
 	      echo "fuzz $$p $$f $(FUZZTIME)"; \
-	      ! (cd $$p && $(CURDIR)/.build/fuzz/test -test.run '^$$' -test.fuzz "^$$f\$$" -test.fuzztime $(FUZZTIME) -test.timeout 0 \
+	      ! (cd $$p && $(CURDIR)/.build/fuzz/test -test.run '^$$' -test.fuzz "^$$f\$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 2s -test.timeout 0 \
 	        -test.fuzzcachedir $(CURDIR)/.build/fuzz/corpus/$$p) >.build/fuzz/log 2>&1 || break; \
 	      if [ $$try = 3 ] || grep -qE 'Failing input|hung or terminated|panic:' .build/fuzz/log || \
 	        ! grep -qE '^ +context deadline exceeded$$' .build/fuzz/log; then cat .build/fuzz/log >&2; exit 1; fi; \

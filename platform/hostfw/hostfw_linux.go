@@ -9,7 +9,7 @@ import (
 	"github.com/google/nftables"
 )
 
-// Name is the firewall that filters what comes in: "ufw", "firewalld", "nftables (table inet filter, chain input)".
+// Name is the firewall that filters what comes in: "ufw", "firewalld", "nftables (table filter, chain input)".
 // Empty when none was found or this process may not look.
 func Name() string {
 	if ufwEnabled("/etc/ufw/ufw.conf") {

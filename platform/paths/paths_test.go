@@ -83,3 +83,68 @@ func TestPrivateDirRefusesWhatOthersCanWrite(t *testing.T) {
 		t.Error("a folder that a group may write")
 	}
 }
+
+func TestFilesOfALoginAreOfAProfileAndAMachine(t *testing.T) {
+	p := Paths{Profile: "work", SSHDir: "ssh"}
+	key, cert, fresh := p.Identity("p1")
+	mkey, mcert, mfresh := p.MachineIdentity("p1")
+	seen := map[string]bool{}
+	for _, f := range []string{key, cert, fresh, mkey, mcert, mfresh} {
+		if seen[f] || filepath.Dir(f) != "ssh" || !strings.Contains(f, "work-p1") {
+			t.Errorf("%s is another file, too, or elsewhere", f)
+		}
+		seen[f] = true
+	}
+	if filepath.Base(key) != IdentityName("work", "p1") || filepath.Base(mkey) != MachineIdentityName("work", "p1") {
+		t.Errorf("%s, %s", key, mkey)
+	}
+	// No profile's login is called like another's machine certificate.
+	if IdentityName("machine", "p1") == MachineIdentityName("p1", "") || strings.HasPrefix(mkey, key) {
+		t.Error("one name for two")
+	}
+}
+
+func TestHomeIsThatOfTheUserDatabase(t *testing.T) {
+	t.Setenv("LANYARD_STATE_DIR", "")
+	was := Home()
+	t.Setenv("HOME", t.TempDir())
+	if got := Home(); got != was || !filepath.IsAbs(got) {
+		t.Errorf("$HOME moves it from %s to %s", was, got)
+	}
+	t.Setenv("LANYARD_STATE_DIR", t.TempDir())
+	if got := Home(); got != os.Getenv("HOME") {
+		t.Errorf("a moved installation is at home in %s", got)
+	}
+}
+
+func TestPlacesAreTheMachinesForThePrivileged(t *testing.T) {
+	t.Setenv("LANYARD_STATE_DIR", "")
+	t.Setenv("LANYARD_RUN_DIR", "")
+	if p := For("default"); p.System != Privileged() {
+		t.Errorf("privileged %v, and the places are %+v", Privileged(), p)
+	}
+	if s, u := System("default"), User("default"); s.State == u.State || s.DropIn == u.DropIn || s.Socket == u.Socket {
+		t.Errorf("the machine's places are a user's: %+v", s)
+	}
+	if runtime.GOOS != "windows" && Privileged() != (os.Geteuid() == 0) {
+		t.Errorf("privileged: %v as uid %d", Privileged(), os.Geteuid())
+	}
+}
+
+func TestMachineDirIsMade(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "machine")
+	for range 2 {
+		if err := MachineDir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	if err := os.Chmod(dir, 0o757); err != nil {
+		t.Fatal(err)
+	}
+	if MachineDir(dir) == nil {
+		t.Error("a folder that everyone may write")
+	}
+}

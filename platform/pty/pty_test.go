@@ -4,9 +4,12 @@ package pty
 
 import (
 	"bufio"
+	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestSizeAndModes(t *testing.T) {
@@ -112,5 +115,51 @@ func TestMasterEndsWithTheSlave(t *testing.T) {
 	}
 	if _, err := r.ReadByte(); err == nil {
 		t.Error("the master does not end")
+	}
+}
+
+func TestReadableIsWhatNobodyHasRead(t *testing.T) {
+	p, err := Open(Size{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if p.Readable() {
+		t.Error("nothing was written")
+	}
+	if _, err := p.Slave.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(5 * time.Second); !p.Readable(); {
+		if time.Now().After(end) {
+			t.Fatal("what was written is not readable")
+		}
+	}
+}
+
+func TestTerminalIsGivenToItsUserAndToNobodyElse(t *testing.T) {
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = 65534
+	}
+	p, err := Open(Size{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Give(uint32(uid), uint32(os.Getegid())); err != nil {
+		t.Fatal(err)
+	}
+	fi, err := os.Stat(p.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	want := os.FileMode(0o600)
+	if st.Gid != 0 { // the system's group for terminals
+		want = 0o620
+	}
+	if int(st.Uid) != uid || fi.Mode().Perm() != want {
+		t.Errorf("it is uid %d's, group %d, mode %v; want uid %d, mode %v", st.Uid, st.Gid, fi.Mode().Perm(), uid, want)
 	}
 }

@@ -62,7 +62,7 @@ func (p *PTY) Resize(s Size) error {
 	}
 	err := p.con.Resize(cells(s.Cols, 80), cells(s.Rows, 25))
 	if errors.Is(err, notImplemented) {
-		return errors.ErrUnsupported
+		return fmt.Errorf("this console keeps its size (those of Wine do): %w", errors.ErrUnsupported)
 	}
 	return err
 }
@@ -135,8 +135,10 @@ func (p *PTY) Close() error {
 	return nil
 }
 
-// Break does nothing: a console has no line.
-func (p *PTY) Break() error { return nil }
+// Break is not for consoles.
+func (p *PTY) Break() error {
+	return fmt.Errorf("a console has no line on which a break shows: %w", errors.ErrUnsupported)
+}
 
 // Readable is not known of a console.
 func (p *PTY) Readable() bool { return false }

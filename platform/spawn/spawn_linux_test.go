@@ -267,3 +267,22 @@ func asNobody(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+func TestHangUpReachesTheGroupAndSparesWhoIgnoresIt(t *testing.T) {
+	s := NewScopes().Open("s")
+	defer s.Close()
+	p, told := start(t, s, `(trap '' HUP; sleep 300 >&- & echo $! $$); wait; exec sleep 300`)
+	pids := strings.Fields(told)
+	if len(pids) != 2 {
+		t.Fatalf("started %q", told)
+	}
+	p.Hangup()
+	if e, ok := p.Wait(); !ok || e.Signal != "HUP" {
+		t.Errorf("it ended with %+v, %v", e, ok)
+	}
+	if !running(pids[0]) {
+		t.Error("who ignores a hang-up did not outlive it")
+	}
+	s.Kill()
+	gone(t, pids[0])
+}

@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -232,7 +233,7 @@ func (p *Process) Signal(name string) error {
 		p.Hangup()
 		return nil
 	}
-	return fmt.Errorf("there is no signal %q on Windows", name)
+	return fmt.Errorf("there is no signal %s on Windows, only the end of a program: %w", name, errors.ErrUnsupported)
 }
 
 // Hangup ends the process and what it started: Windows has no hang-up.

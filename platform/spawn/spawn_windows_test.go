@@ -76,7 +76,13 @@ func TestScopeEndsWhatItStarted(t *testing.T) {
 		if line, err := out.ReadString('\n'); err != nil || !strings.HasPrefix(line, "started") {
 			t.Fatalf("%s: %q, %v", name, line, err)
 		}
+		if err := p.Signal("USR1"); errors.Is(err, errors.ErrUnsupported) {
+			t.Attr("unsupported", "spawn.Process.Signal")
+		} else {
+			t.Errorf("%s: a signal that Windows has not: %v", name, err)
+		}
 		end(s, p)
+		p.Release()
 		gone := make(chan bool, 1)
 		go func() { _, ok := p.Wait(); gone <- ok }()
 		select {

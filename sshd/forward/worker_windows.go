@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -42,19 +43,24 @@ func (w *Worker) Listen(ctx context.Context, addr netip.AddrPort) (l net.Listene
 	return l, err
 }
 
-var errWindows = errors.New("this kind of forwarding is not supported on Windows yet")
+// What Windows has otherwise, or not at all.
+var (
+	errSocket = fmt.Errorf("Unix sockets are not forwarded on Windows: %w", errors.ErrUnsupported)
+	errAgent  = fmt.Errorf("ssh -A does nothing on Windows, whose programs look for an agent at a pipe: %w", errors.ErrUnsupported)
+	errX11    = fmt.Errorf("ssh -X does nothing on Windows, which has no xauth: %w", errors.ErrUnsupported)
+)
 
-// ListenUnix is not supported yet.
-func (w *Worker) ListenUnix(context.Context, string) (net.Listener, error) { return nil, errWindows }
+// ListenUnix is not supported.
+func (w *Worker) ListenUnix(context.Context, string) (net.Listener, error) { return nil, errSocket }
 
 // Remove has nothing to remove.
 func (w *Worker) Remove(string) {}
 
-// Agent is not supported yet.
-func (w *Worker) Agent(context.Context) (net.Listener, string, error) { return nil, "", errWindows }
+// Agent is not supported.
+func (w *Worker) Agent(context.Context) (net.Listener, string, error) { return nil, "", errAgent }
 
 // X11 is not supported: there is no xauth.
-func (w *Worker) X11(context.Context) ([]net.Listener, int, error) { return nil, 0, errWindows }
+func (w *Worker) X11(context.Context) ([]net.Listener, int, error) { return nil, 0, errX11 }
 
-// DialUnix is not supported yet.
-func (w *Worker) DialUnix(context.Context, string) (net.Conn, error) { return nil, errWindows }
+// DialUnix is not supported.
+func (w *Worker) DialUnix(context.Context, string) (net.Conn, error) { return nil, errSocket }

@@ -7,9 +7,8 @@ type state string
 
 const (
 	works state = "yes"
-	// interactive: the client cannot offer a certificate, so it needs a sign-in by keyboard-interactive. The test
-	// checks that it is refused.
-	interactive state = "needs keyboard-interactive"
+	// prompted: the client cannot offer a certificate, so the person signs in by the code of its prompt.
+	prompted state = "yes, by a code at its prompt"
 )
 
 // client is one row of the table.
@@ -19,6 +18,9 @@ type client struct {
 	state  state
 	needs  string // a file that the machine must have, else the case cannot be tried
 	script string
+	// prompt is the script for Lanyard of a case that is prompted. Once the file $D/signed is there, the person has
+	// signed in by the code that the script's output has shown.
+	prompt string
 }
 
 const fuse = "/dev/fuse"
@@ -164,7 +166,10 @@ psftp $p -b batch deploy@$ADDR >out 2>&1 || { cat out; exit 1; }; cmp big again
 ssh $T cat $R/moved | cmp - big`,
 	},
 	{
-		name: "Dropbear dbclient", does: "exec and exit status", state: interactive,
+		name: "Dropbear dbclient", does: "exec and exit status", state: prompted,
+		prompt: `
+rc=0; { echo; until [ -e signed ]; do sleep 0.05; done; cat big; } | dbclient -y -y -p $PORT deploy@$ADDR 'cat; exit 6' >back || rc=$?
+[ $rc = 6 ]; cmp big back`,
 		script: `
 dropbearconvert openssh dropbear "$KEY" key 2>/dev/null
 rc=0; dbclient -y -y -i key -p $PORT deploy@$ADDR 'cat; exit 6' <big >back 2>err || rc=$?; cat err; [ $rc = 6 ]; cmp big back`,

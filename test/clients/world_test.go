@@ -7,8 +7,10 @@
 package clients
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +42,7 @@ type world struct {
 	mgmt    *lab.Mgmt
 	laptop  *lab.Peer
 	web     *lab.Peer
+	desk    *lab.Peer
 	servers [2]server // stock sshd, then Lanyard
 }
 
@@ -77,12 +80,15 @@ func openWorld(t *testing.T) *world {
 	w.mgmt, err = l.StartMgmt(ctx, office)
 	must(err)
 	must(w.mgmt.AddUser(ctx, ann.Email, "Ann", ann.Password))
-	must(w.mgmt.AddPolicy(ctx, "web", "user:"+ann.Email, "tag:web", "deploy"))
 	w.web, err = w.mgmt.Enrol(ctx, web, lab.Joining{Tags: []string{"tag:web"}, SSH: true})
 	must(err)
 	w.laptop, err = w.mgmt.Enrol(ctx, laptop, lab.Joining{Tags: []string{"tag:laptop"}})
 	must(err)
 	jump, err := w.mgmt.Enrol(ctx, desk, lab.Joining{Tags: []string{"tag:desk"}})
+	must(err)
+	w.desk = jump
+	// Clients that cannot offer the login's certificate may ask for a code, from the laptop.
+	_, err = w.mgmt.Admin(ctx, "policy", "add", "web", "--from", "user:"+ann.Email, "--to", "tag:web", "--as", "deploy", "--prompt", "peer:"+laptop)
 	must(err)
 	must(w.web.Serves(ctx))
 	must(w.laptop.Knows(ctx, web))
@@ -124,7 +130,7 @@ func openWorld(t *testing.T) *world {
 		{"Lanyard", []string{"HOST=" + lanyard, "ADDR=" + overlay, "PORT=22", "KEY=" + strings.TrimSuffix(cert, "-cert.pub"), "CERT=" + cert}},
 	}
 	for _, s := range w.servers {
-		if out, err := w.run(ctx, s, "", `ssh "deploy@$HOST" true`); err != nil {
+		if out, err := w.run(ctx, s, "", `ssh "deploy@$HOST" true`, nil); err != nil {
 			t.Fatalf("ssh to %s: %v\n%s", s.name, err, out)
 		}
 	}
@@ -149,8 +155,9 @@ cd "$D"
 T=deploy@$HOST
 `
 
-// run runs a script as ann on the laptop. dir is a new folder's name; "" for none.
-func (w *world) run(ctx context.Context, s server, dir, script string) (string, error) {
+// run runs a script as ann on the laptop. dir is a new folder's name; "" for none. What the script writes goes to also,
+// too, while it runs.
+func (w *world) run(ctx context.Context, s server, dir, script string, also io.Writer) (string, error) {
 	local, remote := "/home/ann", "/home/deploy"
 	if dir != "" {
 		local, remote = local+"/"+dir, remote+"/"+dir
@@ -166,6 +173,12 @@ func (w *world) run(ctx context.Context, s server, dir, script string) (string, 
 	}
 	c := w.laptop.Command(ctx, "ann", "bash", "-c", prelude+script)
 	c.Env = append(append(c.Env, s.env...), "D="+local, "R="+remote, "LOGIN_KEY=/home/ann/.ssh/id_sshd", "BIN="+w.lab.Bin())
-	out, err := c.CombinedOutput()
-	return string(out), err
+	var out bytes.Buffer
+	c.Stdout = &out
+	if also != nil {
+		c.Stdout = io.MultiWriter(&out, also)
+	}
+	c.Stderr = c.Stdout
+	err := c.Run()
+	return out.String(), err
 }
