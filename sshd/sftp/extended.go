@@ -50,7 +50,7 @@ func (s *server) extended(id uint32, f *fields) (bool, error) {
 		return s.statvfs(id, f)
 	case "fstatvfs@openssh.com":
 		h, err := s.file(f)
-		if f.err != nil || err != nil {
+		if err := f.whole(err); err != nil {
 			return false, err
 		}
 		st, err := statfsFile(h.file)
@@ -102,10 +102,7 @@ func (s *server) extended(id uint32, f *fields) (bool, error) {
 
 func (s *server) hardlink(f *fields) error {
 	from, to := f.string(), f.string()
-	if f.err != nil {
-		return f.err
-	}
-	t, a, b, err := s.both(from, to)
+	t, a, b, err := s.both(f, from, to)
 	if err != nil {
 		return err
 	}
@@ -118,10 +115,7 @@ func (s *server) hardlink(f *fields) error {
 
 func (s *server) statvfs(id uint32, f *fields) (bool, error) {
 	name := f.string()
-	if f.err != nil {
-		return false, f.err
-	}
-	t, rel, err := s.find(name, false)
+	t, rel, err := s.find(f, name, false)
 	if err != nil {
 		return false, err
 	}
@@ -151,7 +145,7 @@ func (s *server) lsetstat(f *fields) error {
 	if a.has&attrSize != 0 {
 		return badMessage // a link has no size to set
 	}
-	t, rel, err := s.find(name, true)
+	t, rel, err := s.find(f, name, true)
 	if err != nil {
 		return err
 	}
@@ -197,8 +191,8 @@ func (s *server) copyData(f *fields) error {
 	off, n := f.uint64(), f.uint64()
 	to, err2 := s.file(f)
 	at := f.uint64()
-	if f.err != nil || err != nil || err2 != nil {
-		return errors.Join(err, err2)
+	if err := f.whole(errors.Join(err, err2)); err != nil {
+		return err
 	}
 	if from == to && (n == 0 || off < at+n && at < off+n) {
 		return badMessage // ranges that overlap

@@ -8,8 +8,12 @@ import (
 	"slices"
 )
 
-// find returns where a name leads, and records when the rule does not grant it.
-func (s *server) find(name string, write bool) (tree, string, error) {
+// find returns where a name of a packet leads, once the packet was read to its end and is whole. It records when the
+// rule does not grant it.
+func (s *server) find(f *fields, name string, write bool) (tree, string, error) {
+	if f.err != nil {
+		return nil, "", f.err
+	}
 	t, rel, err := s.roots.find(name, write)
 	if errors.Is(err, errOutside) {
 		s.refused(name, write)
@@ -58,11 +62,8 @@ func (s *server) open(id uint32, f *fields) (bool, error) {
 	name := f.string()
 	flags := f.uint32()
 	a := f.attrs()
-	if f.err != nil {
-		return false, f.err
-	}
 	changes := flags&(flagWrite|flagCreate|flagTrunc|flagAppend) != 0
-	t, rel, err := s.find(name, changes)
+	t, rel, err := s.find(f, name, changes)
 	if err != nil {
 		return false, err
 	}
@@ -90,7 +91,7 @@ func (s *server) open(id uint32, f *fields) (bool, error) {
 func (s *server) read(id uint32, f *fields) (bool, error) {
 	h, err := s.file(f)
 	off, n := f.uint64(), f.uint32()
-	if f.err != nil || err != nil {
+	if err := f.whole(err); err != nil {
 		return false, err
 	}
 	n = min(n, maxData)
@@ -119,7 +120,7 @@ func (s *server) read(id uint32, f *fields) (bool, error) {
 func (s *server) write(f *fields) error {
 	h, err := s.file(f)
 	off, b := f.uint64(), f.bytes()
-	if f.err != nil || err != nil {
+	if err := f.whole(err); err != nil {
 		return err
 	}
 	n, err := h.writeAt(b, int64(off))
@@ -147,10 +148,7 @@ func (s *server) answerAttrs(id uint32, a attrs, err error) (bool, error) {
 
 func (s *server) stat(id uint32, f *fields, link bool) (bool, error) {
 	name := f.string()
-	if f.err != nil {
-		return false, f.err
-	}
-	t, rel, err := s.find(name, false)
+	t, rel, err := s.find(f, name, false)
 	if err != nil {
 		return false, err
 	}
@@ -164,7 +162,7 @@ func (s *server) stat(id uint32, f *fields, link bool) (bool, error) {
 
 func (s *server) fstat(id uint32, f *fields) (bool, error) {
 	h, err := s.file(f)
-	if f.err != nil || err != nil {
+	if err := f.whole(err); err != nil {
 		return false, err
 	}
 	fi, err := h.file.Stat()
@@ -174,10 +172,7 @@ func (s *server) fstat(id uint32, f *fields) (bool, error) {
 // setstat changes all it is asked for; the last error counts, as with OpenSSH.
 func (s *server) setstat(f *fields) (err error) {
 	name, a := f.string(), f.attrs()
-	if f.err != nil {
-		return f.err
-	}
-	t, rel, err := s.find(name, true)
+	t, rel, err := s.find(f, name, true)
 	if err != nil {
 		return err
 	}
@@ -196,10 +191,10 @@ func (s *server) setstat(f *fields) (err error) {
 func (s *server) fsetstat(f *fields) error {
 	h, err := s.file(f)
 	a := f.attrs()
-	if f.err != nil || err != nil {
+	if err := f.whole(err); err != nil {
 		return err
 	}
-	if _, _, err := s.find(h.path, true); err != nil {
+	if _, _, err := s.find(f, h.path, true); err != nil {
 		return err
 	}
 	return s.change(h.path, a, func() error { return h.file.Truncate(int64(a.size)) },
@@ -229,15 +224,16 @@ func (s *server) change(name string, a attrs, size, mode, times, owner func() er
 
 func (s *server) openFolder(id uint32, f *fields) (bool, error) {
 	name := f.string()
-	if f.err != nil {
-		return false, f.err
-	}
-	t, rel, err := s.find(name, false)
+	t, rel, err := s.find(f, name, false)
 	if err != nil {
 		return false, err
 	}
 	if len(s.handles) >= maxHandles {
 		return false, errors.New("too many open files")
+	}
+	if t == (whole{}) && isTop(rel) {
+		s.newHandle(id, &handle{path: "/", folder: true, read: true})
+		return true, nil
 	}
 	// Looked at first: to open a device or a pipe does something.
 	if a, err := t.stat(rel); err != nil {
@@ -256,13 +252,21 @@ func (s *server) openFolder(id uint32, f *fields) (bool, error) {
 // list sends the next names of a folder.
 func (s *server) list(id uint32, f *fields) (bool, error) {
 	h, err := s.file(f)
-	if f.err != nil || err != nil {
+	if err := f.whole(err); err != nil {
 		return false, err
 	}
 	if !h.folder {
 		return false, errBadHandle
 	}
 	var found []named
+	if h.file == nil {
+		if h.listed {
+			return false, io.EOF
+		}
+		h.listed = true
+		s.answerNames(id, drives())
+		return true, nil
+	}
 	if !h.listed {
 		h.listed = true
 		if fi, err := h.file.Stat(); err == nil {
@@ -319,10 +323,7 @@ func (s *server) answerNames(id uint32, list []named) {
 
 func (s *server) remove(f *fields, folder bool) error {
 	name := f.string()
-	if f.err != nil {
-		return f.err
-	}
-	t, rel, err := s.find(name, true)
+	t, rel, err := s.find(f, name, true)
 	if err != nil {
 		return err
 	}
@@ -339,10 +340,7 @@ func (s *server) remove(f *fields, folder bool) error {
 
 func (s *server) mkdir(f *fields) error {
 	name, a := f.string(), f.attrs()
-	if f.err != nil {
-		return f.err
-	}
-	t, rel, err := s.find(name, true)
+	t, rel, err := s.find(f, name, true)
 	if err != nil {
 		return err
 	}
@@ -372,12 +370,12 @@ func (s *server) realpath(id uint32, name string) (bool, error) {
 
 // both finds two names in one tree that may be written: a file of a folder that may only be read must not become
 // one of a folder that may be written, under whatever name.
-func (s *server) both(from, to string) (t tree, a, b string, err error) {
-	t, a, err = s.find(from, true)
+func (s *server) both(f *fields, from, to string) (t tree, a, b string, err error) {
+	t, a, err = s.find(f, from, true)
 	if err != nil {
 		return nil, "", "", err
 	}
-	u, b, err := s.find(to, true)
+	u, b, err := s.find(f, to, true)
 	if err != nil {
 		return nil, "", "", err
 	}
@@ -389,10 +387,7 @@ func (s *server) both(from, to string) (t tree, a, b string, err error) {
 
 func (s *server) rename(f *fields, replace bool) error {
 	from, to := f.string(), f.string()
-	if f.err != nil {
-		return f.err
-	}
-	t, a, b, err := s.both(from, to)
+	t, a, b, err := s.both(f, from, to)
 	if err != nil {
 		return err
 	}
@@ -405,10 +400,7 @@ func (s *server) rename(f *fields, replace bool) error {
 
 func (s *server) readlink(id uint32, f *fields) (bool, error) {
 	name := f.string()
-	if f.err != nil {
-		return false, f.err
-	}
-	t, rel, err := s.find(name, false)
+	t, rel, err := s.find(f, name, false)
 	if err != nil {
 		return false, err
 	}
@@ -423,10 +415,7 @@ func (s *server) readlink(id uint32, f *fields) (bool, error) {
 // symlink takes its arguments in OpenSSH's order, target first; the draft has the other.
 func (s *server) symlink(f *fields) error {
 	target, name := f.string(), f.string()
-	if f.err != nil {
-		return f.err
-	}
-	t, rel, err := s.find(name, true)
+	t, rel, err := s.find(f, name, true)
 	if err != nil {
 		return err
 	}

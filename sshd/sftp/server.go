@@ -35,7 +35,7 @@ type server struct {
 
 // handle is an open file or folder.
 type handle struct {
-	file     *os.File
+	file     *os.File // nil: the drives
 	path     string // as the client named it, made absolute
 	folder   bool
 	listed   bool // the first names were sent
@@ -239,6 +239,9 @@ func (s *server) closeHandle(id uint32) error {
 		return syscall.EBADF // a status of its own, as with OpenSSH
 	}
 	delete(s.handles, id)
+	if h.file == nil {
+		return nil
+	}
 	if !h.folder {
 		s.events.add(Event{Op: OpClose, Path: h.path, Read: h.read, Write: h.write, Out: h.got, In: h.put})
 	}

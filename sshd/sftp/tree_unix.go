@@ -17,6 +17,11 @@ const openFlags = unix.O_NOCTTY
 func local(p string) string  { return p }
 func remote(p string) string { return p }
 
+// isTop is for systems with drives.
+func isTop(string) bool { return false }
+
+func drives() []named { return nil }
+
 func samePath(a, b string) bool { return a == b }
 
 // attrsOf reads what os.Stat and os.Root.Stat found; fi may be nil.

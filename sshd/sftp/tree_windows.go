@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -30,6 +31,26 @@ func remote(p string) string {
 		p = "/" + p
 	}
 	return p
+}
+
+// isTop reports whether a name is that of what lies above the drives.
+func isTop(name string) bool {
+	name = filepath.ToSlash(name)
+	return path.IsAbs(name) && path.Clean(name) == "/"
+}
+
+// drives are the folders of "/". What an empty one holds is asked when somebody goes there.
+func drives() (all []named) {
+	mask, err := windows.GetLogicalDrives()
+	if err != nil {
+		return nil
+	}
+	for i := range 26 {
+		if mask&(1<<i) != 0 {
+			all = append(all, named{string(rune('A'+i)) + ":", attrs{has: attrMode, mode: modeFolder | 0o755, links: 1}})
+		}
+	}
+	return all
 }
 
 func samePath(a, b string) bool { return strings.EqualFold(a, b) }

@@ -54,6 +54,9 @@ func (whole) statfs(name string) (fsStat, error) { return statfsPath(local(name)
 
 // realpath resolves links; the last part of the name need not exist.
 func (whole) realpath(name string) (string, error) {
+	if isTop(name) {
+		return "/", nil
+	}
 	abs := local(name)
 	if !filepath.IsAbs(abs) {
 		wd, err := os.Getwd()

@@ -1,6 +1,7 @@
 package sftp
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 )
@@ -107,6 +108,9 @@ func (f *fields) bytes() []byte {
 }
 
 func (f *fields) string() string { return string(f.bytes()) }
+
+// whole is err, or that the packet was cut short.
+func (f *fields) whole(err error) error { return cmp.Or(f.err, err) }
 
 // reply is a packet that is being appended to the server's output.
 type reply struct {

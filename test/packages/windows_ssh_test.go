@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,6 +184,13 @@ func files(t *testing.T, o *office, m *wine.Machine) {
 		t.Errorf("scp: %s", r)
 	}
 	same(m.Path(`C:\Inbox\by-scp`))
+	// Above the drives there is a folder that shows them; "C:" leads into one, ".." out again.
+	r = o.client("sftp", "cd /\npwd\nls -1\ncd C:\nls -1 Inbox\ncd ..\npwd\n", "-q", "-b", "-", lab.Me()+"@"+target)
+	said := slices.DeleteFunc(strings.Split(strings.TrimSpace(r.out), "\n"), func(l string) bool { return strings.HasPrefix(l, "sftp>") })
+	if all := strings.Join(said, " "); r.code != 0 || !strings.HasPrefix(all, "Remote working directory: / C: ") || !strings.Contains(all, "Inbox/renamed") ||
+		!strings.HasSuffix(all, "Remote working directory: /") {
+		t.Errorf("the drives: %s", r)
+	}
 	if r := o.client("sftp", "get /C:/no-such-file x\n", "-q", "-b", "-", lab.Me()+"@"+target); r.code == 0 || !strings.Contains(r.err, "not found") {
 		t.Errorf("a file that is not there: %s", r)
 	}
