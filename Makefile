@@ -147,7 +147,8 @@ fuzz: check-go
 # The end-to-end tests over and over for SOAK.
 soak: build check-tools
 	@end=$$(( $$(date +%s) + $$(echo $(SOAK) | sed -E 's/^([0-9]+)h$$/\1*3600/; s/^([0-9]+)m$$/\1*60/; s/^([0-9]+)s$$/\1/') )); n=0; \
-	while [ $$(date +%s) -lt $$end ]; do LANYARD_SOAK=1 $(GO) test -count=1 -timeout 10m ./sshd -run 'TestMany|TestConnectionsThatNever|TestRekeying|TestSharedConnection'; \
+	while [ $$(date +%s) -lt $$end ]; do \
+	LANYARD_SOAK=1 $(GO) test -count=1 -v -timeout 20m ./sshd -run 'TestMany|TestConnectionsThatNever|TestRekeying|TestSharedConnection' | grep -vE '^(=== |time=)'; \
 	$(GO) test -count=1 -timeout 10m ./test/e2e; n=$$((n+1)); echo "soak: round $$n is green"; done
 
 lint: check-go

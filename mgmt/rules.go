@@ -77,6 +77,7 @@ func (a *app) policyAdd() *cobra.Command {
 	f.DurationVar(&age, "max-token-age", 0, "longest `time` since the sign-in was renewed (default 1h)")
 	f.DurationVar(&session, "max-session", 0, "longest session `time`")
 	f.DurationVar(&idle, "idle", 0, "longest `time` without input or output")
+	f.IntVar(&p.FileEvents, "file-events", 0, "how `many` operations on files of a connection are recorded one by one, the rest counted (default 1000)")
 	f.BoolVar(&p.OfflineForever, "offline-forever", false, "keep the rule however long the management server is away (break-glass)")
 	f.BoolVar(&p.AnyProcess, "any-process", false, "let any program on a named machine in, without a certificate")
 	f.BoolVar(&p.Deny, "deny", false, "refuse instead, whatever other policies allow")

@@ -10,13 +10,8 @@ import (
 	"lanyard/sshd/sftp"
 )
 
-const (
-	// fileEvents of one connection are recorded one by one; what comes after is counted. A copy of a hundred thousand
-	// files must not fill the spool.
-	fileEvents = 1000
-	// countFor is how long operations are counted before the count is recorded.
-	countFor = time.Minute
-)
+// countFor is how long operations are counted before the count is recorded.
+const countFor = time.Minute
 
 // fileLog counts what is done with files over one connection.
 type fileLog struct {
@@ -60,7 +55,7 @@ func (c *conn) fileEvent(g *grant, channel string, f sftp.Event) {
 	}
 	c.mu.Lock()
 	l := &c.fileLog
-	if l.recorded < fileEvents {
+	if l.recorded < g.decided.FileEvents { // a copy of a hundred thousand files must not fill the spool
 		l.recorded++
 		c.mu.Unlock()
 		_ = c.s.record(e)

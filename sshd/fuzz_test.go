@@ -72,9 +72,10 @@ func FuzzPromptAnswers(f *testing.F) {
 		f.Add(answer, "", false)
 	}
 	f.Add("", "root\x00", true)
+	f.Add("", "root", true)
 	f.Add("", "0", false)
 	l := newLabWith(f, func(c *Config) { c.Log = slog.New(slog.DiscardHandler) })
-	d := prompting(l, nil)
+	d := prompting(l, func(s *State) { s.Map.Rules[0].As = []string{l.account.Name} })
 	f.Fuzz(func(t *testing.T, answer, user string, signedIn bool) {
 		if len(answer) > 16<<10 || len(user) > 1<<10 {
 			return

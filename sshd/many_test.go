@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -27,16 +28,32 @@ func soak(short, long int) int {
 }
 
 // held is what a server could leak.
-type held struct{ goroutines, files, children int }
+type held struct {
+	goroutines, files, children int
+	heap, resident              int64 // bytes; the second is only told: the system takes memory back when it likes
+}
 
 func (h held) String() string {
-	return fmt.Sprintf("%d goroutines, %d descriptors, %d processes", h.goroutines, h.files, h.children)
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d processes, %.1f MB of heap, %.1f MB resident",
+		h.goroutines, h.files, h.children, float64(h.heap)/1e6, float64(h.resident)/1e6)
 }
+
+// heapSlack is how much more the heap may hold afterwards, in bytes: the log that the test itself keeps, and caches.
+const heapSlack = 12 << 20
 
 func holding() held {
 	files, _ := os.ReadDir("/proc/self/fd")
 	var h held
 	h.goroutines, h.files = runtime.NumGoroutine(), len(files)
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	h.heap = int64(m.HeapAlloc)
+	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
+		var size, pages int64
+		_, _ = fmt.Sscan(string(b), &size, &pages)
+		h.resident = pages * int64(os.Getpagesize())
+	}
 	own := fmt.Sprint(os.Getpid())
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, p := range stats {
@@ -58,7 +75,7 @@ func nothingMore(t *testing.T, before held) {
 	end := time.Now().Add(waitTime)
 	for ; time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		now = holding()
-		if now.goroutines <= before.goroutines && now.files <= before.files && now.children <= before.children {
+		if now.goroutines <= before.goroutines && now.files <= before.files && now.children <= before.children && now.heap <= before.heap+heapSlack {
 			t.Logf("before: %s; after: %s", before, now)
 			return
 		}

@@ -51,6 +51,9 @@ type Conditions struct {
 	// MaxSession and Idle end sessions; 0: never.
 	MaxSession Seconds `json:"max_session,omitempty"`
 	Idle       Seconds `json:"idle,omitempty"`
+	// FileEvents is how many operations on files of one connection are recorded one by one; the rest is counted. 0: the
+	// default, 1,000. A copy of a hundred thousand files need not fill the audit log.
+	FileEvents int `json:"file_events,omitempty" minimum:"0" maximum:"100000"`
 	// OfflineForever keeps the rule past max_map_age (break-glass).
 	OfflineForever bool `json:"offline_forever,omitempty"`
 	// Prompt lists the machines from which a person may sign in for one session at ssh's prompt (keyboard-interactive),

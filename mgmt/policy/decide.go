@@ -90,6 +90,12 @@ func (q *Query) allow(d *Decision) {
 	}
 }
 
+// Bounds of FileEvents.
+const (
+	defaultFileEvents = 1000
+	maxFileEvents     = 100_000
+)
+
 // grant adds what r grants.
 func (d *Decision) grant(r api.Rule, first bool) {
 	can := r.Can
@@ -102,6 +108,7 @@ func (d *Decision) grant(r api.Rule, first bool) {
 	} else {
 		d.MaxSession, d.Idle = longer(d.MaxSession, r.MaxSession.Duration()), longer(d.Idle, r.Idle.Duration())
 	}
+	d.FileEvents = max(d.FileEvents, cmp.Or(r.FileEvents, defaultFileEvents))
 	for _, c := range can {
 		d.Can[c] = true
 	}

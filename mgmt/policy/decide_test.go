@@ -288,7 +288,7 @@ func TestAccessIsTheUnionOfTheRulesThatPass(t *testing.T) {
 		}),
 		rule(func(r *api.Rule) {
 			r.ID, r.Name, r.Can, r.MaxSession = "r2", "two", []api.Capability{api.CapExec, api.CapForwardLocal}, 3600
-			r.ForwardTo = []string{"db.internal:5432"}
+			r.ForwardTo, r.FileEvents = []string{"db.internal:5432"}, 20_000
 		}),
 		rule(func(r *api.Rule) { // does not pass
 			r.ID, r.Can, r.AMR = "r3", []api.Capability{api.CapX11}, []string{"hwk"}
@@ -307,6 +307,9 @@ func TestAccessIsTheUnionOfTheRulesThatPass(t *testing.T) {
 	}
 	if d.MaxSession != time.Hour || d.Idle != 0 {
 		t.Errorf("max session %v, idle %v", d.MaxSession, d.Idle)
+	}
+	if one := Decide(query(rule())); d.FileEvents != 20_000 || one.FileEvents != 1000 {
+		t.Errorf("%d operations on files are recorded, by a rule that does not say %d", d.FileEvents, one.FileEvents)
 	}
 	if len(d.ForwardTo) != 1 || d.ForwardTo[0] != "db.internal:5432" {
 		t.Errorf("forward to %q: a rule without forward-local must not add loopback", d.ForwardTo)

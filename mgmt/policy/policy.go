@@ -128,6 +128,8 @@ type Decision struct {
 	Overlay []netip.Prefix
 	// MaxSession and Idle end the session; 0: never.
 	MaxSession, Idle time.Duration
+	// FileEvents is how many operations on files are recorded one by one; what comes after is counted.
+	FileEvents int
 	// Steps tells how the decision came about, a sentence per rule that was looked at.
 	Steps []string
 }

@@ -59,7 +59,7 @@ func checkConditions(p api.Policy) error {
 	c := p.Conditions
 	if p.Deny {
 		if len(c.Can)+len(c.ForwardTo)+len(c.Listen)+len(c.SFTPPaths)+len(c.ACR)+len(c.AMR)+len(c.Prompt) > 0 || c.OwnDevice || c.MaxTokenAge != 0 || c.MaxSession != 0 ||
-			c.Idle != 0 || c.OfflineForever || c.AnyProcess {
+			c.Idle != 0 || c.FileEvents != 0 || c.OfflineForever || c.AnyProcess {
 			return errors.New("a policy that denies has no conditions: it would refuse in all cases")
 		}
 		return nil
@@ -93,6 +93,9 @@ func checkConditions(p api.Policy) error {
 	}
 	if c.MaxTokenAge < 0 || c.MaxSession < 0 || c.Idle < 0 {
 		return errors.New("times must not be negative")
+	}
+	if c.FileEvents < 0 || c.FileEvents > maxFileEvents {
+		return fmt.Errorf("at most %d operations on files can be recorded one by one", maxFileEvents)
 	}
 	for _, v := range slices.Concat(c.ACR, c.AMR) {
 		if v == "" {

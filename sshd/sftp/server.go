@@ -36,7 +36,7 @@ type server struct {
 // handle is an open file or folder.
 type handle struct {
 	file     *os.File // nil: the drives
-	path     string // as the client named it, made absolute
+	path     string   // as the client named it, made absolute
 	folder   bool
 	listed   bool // the first names were sent
 	appends  bool

@@ -227,7 +227,7 @@ func TestPlatformWorksHereAndOnWindows(t *testing.T) {
 		if says[f.name] == nil {
 			says[f.name] = map[string]string{}
 		}
-		says[f.name][system] = f.unsupported
+		says[f.name][systems[system]] = f.unsupported
 	}
 	look := func(t *testing.T, dir, system string, r *outcome) {
 		all := functions(t, filepath.Join("../..", dir), system)
@@ -280,17 +280,17 @@ const (
 // readme compares README's table of what does not work where, or writes it.
 func readme(t *testing.T, says map[string]map[string]string) {
 	t.Helper()
+	where, what := map[string][]string{}, map[string][]string{} // by sentence
+	for name, systems := range says {
+		for system, text := range systems {
+			where[text], what[text] = append(where[text], system), append(what[text], "`"+name+"`")
+		}
+	}
 	var b strings.Builder
-	b.WriteString("| not there | where | why |\n|---|---|---|\n")
-	for _, name := range slices.Sorted(maps.Keys(says)) {
-		where := map[string][]string{} // by sentence
-		for system, text := range says[name] {
-			where[text] = append(where[text], systems[system])
-		}
-		for _, text := range slices.Sorted(maps.Keys(where)) {
-			slices.Sort(where[text])
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, strings.Join(where[text], ", "), text)
-		}
+	b.WriteString("| what | where | in the source |\n|---|---|---|\n")
+	for _, text := range slices.Sorted(maps.Keys(where)) {
+		list := func(all []string) string { slices.Sort(all); return strings.Join(slices.Compact(all), ", ") }
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", text, list(where[text]), list(what[text]))
 	}
 	const name = "../../README.md"
 	data, err := os.ReadFile(name)
