@@ -15,7 +15,7 @@ while IFS=$'\t' read -r file pkg old new what; do
 		printf 'STALE\t%s\t%s\n' "$file" "$what"
 		missed=$((missed + 1))
 	else
-		out=$(cd "$copy" && go test -count=1 -timeout 5m "$pkg" 2>&1) && rc=0 || rc=$?
+		out=$(cd "$copy" && go test -count=1 -failfast -timeout 5m "$pkg" 2>&1) && rc=0 || rc=$?
 		if [ "$rc" = 0 ]; then
 			printf 'MISSED\t%s\t%s\n' "$file" "$what"
 			missed=$((missed + 1))
