@@ -161,8 +161,11 @@ func (a *app) setupKeyCommand() *cobra.Command {
 					if k.UsesLeft < 0 {
 						left = "any"
 					}
-					if k.Revoked {
+					switch {
+					case k.Revoked:
 						left = "revoked"
+					case !time.Now().Before(k.Expires):
+						left = "expired"
 					}
 					rows = append(rows, []string{k.ID, strings.Join(k.Tags, " "), left, when(k.Expires)})
 				}

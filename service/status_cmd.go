@@ -216,7 +216,7 @@ func heard(t, now time.Time) string {
 	if t.IsZero() {
 		return "not yet"
 	}
-	return now.Sub(t).Round(time.Second).String() + " ago"
+	return max(0, now.Sub(t)).Round(time.Second).String() + " ago" // the clock may have been set back
 }
 
 func until(t, now time.Time) string {

@@ -285,6 +285,13 @@ func (s *Server) End(id string, c reason.Code) bool {
 	return false
 }
 
+// EndAll ends all sessions, with every process of theirs.
+func (s *Server) EndAll(c reason.Code) {
+	for _, x := range s.liveConns() {
+		x.end(c)
+	}
+}
+
 // Close ends all sessions with reason "shutdown", closes the listeners and waits for everything to stop. Work that
 // was meant to outlive its session (nohup) goes on.
 func (s *Server) Close() error {

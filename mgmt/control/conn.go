@@ -107,7 +107,7 @@ func (c *Control) overtake(ctx context.Context, peerID string, have api.Have, m 
 	if err != nil {
 		return m, err
 	}
-	if _, err := c.compile(ctx); err != nil {
+	if err := c.compileBetween(ctx); err != nil {
 		return m, err
 	}
 	if made, err := c.Store.Map(ctx, peerID); err == nil {
@@ -128,7 +128,7 @@ func (c *Control) newest(ctx context.Context, peerID string) (store.StoredMap, e
 			return m, err
 		}
 	}
-	if _, err := c.compile(ctx); err != nil {
+	if err := c.compileBetween(ctx); err != nil {
 		return store.StoredMap{}, err
 	}
 	return c.Store.Map(ctx, peerID)

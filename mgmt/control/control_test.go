@@ -422,3 +422,48 @@ func TestConnectionThatIsReplacedEnds(t *testing.T) {
 		t.Errorf("%q", s)
 	}
 }
+
+// A machine that comes first after a start of the server, or with a newer map than the server knows, has maps compiled.
+// A change that is stored and not yet in force must not be put in force by that: its own answer would not tell of it.
+func TestFirstMachineAfterAStartLeavesAChangeToItsOwnAnswer(t *testing.T) {
+	for name, have := range map[string]api.Have{"the first one": {}, "one with a newer map": {Epoch: uint64(start.Unix()), Version: 99}} {
+		t.Run(name, func(t *testing.T) {
+			o := open(t)
+			web := o.peer("web-1", 1, "tag:web")
+			other := o.peer("laptop", 2)
+			ann := o.person("ann")
+			o.policy("web", "user:"+ann.Email, "tag:web", time.Hour)
+			if have.Version > 0 { // something is compiled already, and no change is under way
+				o.apply()
+			}
+			done := o.Change()
+			ann.Blocked = true
+			o.ok(o.store.UpdateUser(t.Context(), ann))
+			attached := make(chan struct{})
+			go func() {
+				defer close(attached)
+				conn, err := o.Attach(t.Context(), other.ID, have, netip.MustParseAddr("192.0.2.2"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				o.Detach(conn)
+			}()
+			// It waits: several times as long as a compilation takes.
+			select {
+			case <-attached:
+				t.Error("it did not wait for the change")
+			case <-time.After(5 * settle):
+			}
+			if effect := o.apply(); !slices.Contains(effect.Unreached, web.Name) {
+				t.Errorf("the change's answer names nobody: %+v", effect)
+			}
+			done()
+			select {
+			case <-attached:
+			case <-time.After(10 * time.Second):
+				t.Fatal("it waits for ever")
+			}
+		})
+	}
+}

@@ -276,6 +276,13 @@ func (q *Query) check(r api.Rule) (stage int, code reason.Code, why string) {
 	if q.isMachine() && r.AnyProcess && !s.AnyProcess && !q.Account.Privileged {
 		why = fmt.Sprintf("it allows anyone who can run a program on %q the account %q.", q.Source.Name, q.Account.Name)
 	}
+	if len(r.Prompt) > 0 && !q.isMachine() && !s.Session {
+		word := "but not"
+		if promptsFrom(r, q.Source, s.Ref) {
+			word = "and also"
+		}
+		why = fmt.Sprintf("%s, %s with a sign-in at ssh's prompt from %q.", strings.TrimSuffix(why, "."), word, q.Source.Name)
+	}
 	return stagePassed, reason.OK, why
 }
 

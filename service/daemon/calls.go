@@ -64,12 +64,21 @@ func (d *Daemon) status() *ipc.Status {
 	return s
 }
 
+// problem is what status says of an error, with its reason code where it has one.
+func problem(err error) string {
+	var refused *api.Error
+	if errors.As(err, &refused) && refused.Code != "" {
+		return fmt.Sprintf("%v [%s]", err, refused.Code)
+	}
+	return err.Error()
+}
+
 // describe fills in what the network that is up knows.
 func (n *network) describe(s *ipc.Status) {
 	n.mu.Lock()
 	tun, online, heard, serving := n.tun, n.online, n.heard, n.serving
 	for _, part := range slices.Sorted(maps.Keys(n.problems)) {
-		s.Problems = append(s.Problems, n.problems[part].Error())
+		s.Problems = append(s.Problems, problem(n.problems[part]))
 	}
 	n.mu.Unlock()
 	s.State = ipc.StateConnecting

@@ -18,6 +18,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/reason"
 	"lanyard/platform/paths"
 	"lanyard/service/limits"
 	"lanyard/service/machine"
@@ -449,6 +450,12 @@ func (d *Daemon) removed(n *network, why error) {
 		return
 	}
 	d.log.Warn("the management server removed this machine", "why", why)
+	if n.ssh != nil { // whoever was let in was let in by that network: nothing of theirs stays
+		n.ssh.EndAll(reason.Removed)
+	}
+	if n.store != nil && n.store.Current() != nil {
+		d.old.Apply(n.store.Current(), false)
+	}
 	err := d.machine.Update(func(s *machine.State) {
 		s.PeerID, s.Network, s.MapKey, s.Removed = "", "", nil, why.Error()
 	})

@@ -97,7 +97,7 @@ func (d *Daemon) join(ctx context.Context, r ipc.UpRequest, join func(*machine.S
 	if r.SetupKey == "" {
 		return true, d.machine.Update(join)
 	}
-	if _, err := mapKeyPin(r.SetupKey); err != nil { // before the key is used up
+	if err := checkMapKey(r.SetupKey, cfg.MapKey); err != nil { // before the key is used up
 		return false, err
 	}
 	body, err := d.enrollBody(next, r.SetupKey)

@@ -96,9 +96,10 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// sleep waits for d, or until the machine's addresses change, which it reports.
+// sleep waits for d, or until the machine's addresses change or somebody sets its clock, which it reports: a wrong clock
+// may have been what was in the way.
 func sleep(ctx context.Context, d time.Duration) (changed bool) {
-	before := localAddrs()
+	before, began := localAddrs(), time.Now()
 	end := time.After(d)
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -109,7 +110,10 @@ func sleep(ctx context.Context, d time.Duration) (changed bool) {
 		case <-end:
 			return false
 		case <-look.C:
-			if !slices.Equal(before, localAddrs()) {
+			now := time.Now()
+			// Time's Sub goes by the clock that nobody sets, and without it by the one that shows the time.
+			set := now.Round(0).Sub(began.Round(0)) - now.Sub(began)
+			if set.Abs() > time.Second || !slices.Equal(before, localAddrs()) {
 				return true
 			}
 		}

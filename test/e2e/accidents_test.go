@@ -273,7 +273,14 @@ func TestJoiningThatCannotWork(t *testing.T) {
 	w.admin("setup-key", "revoke", revoked.Info.ID)
 	sentence(t, "a revoked key", up(revoked.Key, "new-1"), "wrong, used up or expired")
 	short := key("--expires", "1s") // it would enrol the machine before that: it is tried when it has ended
-	time.Sleep(1100 * time.Millisecond)
+	if err := lab.Until(within(t, 10*time.Second), "the key's end", func() error {
+		if out := w.admin("setup-key", "list"); !strings.Contains(out, "expired") {
+			return errors.New(out)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	sentence(t, "an expired key", up(short, "new-1"), "wrong, used up or expired")
 	for _, name := range []string{`a"b`, "a\nb", "a b", "-a", "A B", "$(id)", "../x", strings.Repeat("a", 64)} {
 		sentence(t, fmt.Sprintf("the name %q", name), up(good, name), "name")
@@ -283,9 +290,12 @@ func TestJoiningThatCannotWork(t *testing.T) {
 	if out := w.admin("peer", "list"); strings.Contains(out, "$(id)") || strings.Contains(out, strings.Repeat("a", 64)) {
 		t.Errorf("a name got in:\n%s", out)
 	}
-	// Nothing of all that has to be tidied up.
-	if r := up(key("--uses", "1"), "new-1"); r.code != 0 {
-		t.Errorf("a good key: %s", r)
+	if out := w.admin("peer", "list"); strings.Contains(out, "new-1") {
+		t.Errorf("the machine was enrolled by what was refused:\n%s", out)
+	}
+	// Nothing of all that has to be tidied up, and it has not used the key up.
+	if r := up(good, "new-1"); r.code != 0 {
+		t.Errorf("the key that was meant all the time: %s", r)
 	}
 	_, up2 := joining("new-2")
 	once := key("--uses", "1")

@@ -211,6 +211,15 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 			}
 		})
 	}
+	t.Run("explain", func(t *testing.T) {
+		w := w.on(t)
+		for source, want := range map[string]string{annsBox: "and also", evilHost: "but not"} {
+			out := w.admin("explain", people["ann"].Email, "deploy@"+web, "--source", source)
+			if !strings.Contains(out, "[ok]") || !strings.Contains(out, want+` with a sign-in at ssh's prompt from "`+source+`"`) {
+				t.Errorf("from %s: %s", source, out)
+			}
+		}
+	})
 	t.Run("another person confirms", func(t *testing.T) {
 		w := w.on(t)
 		p := w.start(annsBox, "other", w.clients("echo in")["plink"]...)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -91,6 +92,14 @@ func (w *world) mute(machine, account string) {
 		who = []string{"meta", "skuid", account}
 	}
 	w.fw(machine, append(append([]string{"add", "rule", "inet", "mute", "out"}, who...), "tcp", "dport", "8443", "drop")...)
+}
+
+// reject is mute that tells the account so at once.
+func (w *world) reject(machine, account string) {
+	w.t.Helper()
+	w.fw(machine, "add", "table", "inet", "mute")
+	w.fw(machine, "add", "chain", "inet", "mute", "out", "{ type filter hook output priority 0; }")
+	w.fw(machine, "add", "rule", "inet", "mute", "out", "meta", "skuid", account, "tcp", "dport", "8443", "reject", "with", "tcp", "reset")
 }
 
 func (w *world) unmute(machine string) {
@@ -385,6 +394,15 @@ func TestDirectIssuer(t *testing.T) {
 	if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[no-rule]") {
 		t.Errorf("without the group: %s", r)
 	}
+	// explains: the same word as ssh says, from the engine that decides.
+	explains := func(t *testing.T, code string) {
+		t.Helper()
+		r := finish(w.peers[desk].Command(within(t, 30*time.Second), "carol", w.lab.Program("lanyard"), "explain", w.target))
+		if !strings.Contains(r.out+r.err, "["+code+"]") || (r.code == 0) != (code == "ok") {
+			t.Errorf("explain, want [%s]: %s", code, r)
+		}
+	}
+	explains(t, "no-rule")
 	t.Run("keeps the nonce", func(t *testing.T) {
 		w := w.on(t)
 		before := is.tell().Refreshes
@@ -441,6 +459,46 @@ func TestDirectIssuer(t *testing.T) {
 		in("ann") // the token that is there is good still
 		is.set("down", "0")
 	})
+	t.Run("signs with a key that nobody has heard of", func(t *testing.T) {
+		w := w.on(t)
+		// Nothing of carol's reports to the management server: the server peer is the first who sees such a token.
+		w.reject(desk, "carol")
+		is.set("rotate", "hidden")
+		w.expire("carol")
+		before := is.tell().JWKS
+		for range 6 {
+			if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[signature]") {
+				t.Fatalf("%s", r)
+			}
+		}
+		until(t, "the provider to be asked", func() error {
+			if n := is.tell().JWKS - before; n != 1 {
+				return fmt.Errorf("it was asked for its keys %d times", n)
+			}
+			return nil
+		})
+		is.set("publish", "1")
+		w.eventually("carol", "in\n", "echo in") // nobody did anything but publish the key
+		if n := is.tell().JWKS - before; n != 2 {
+			t.Errorf("it was asked for its keys %d times", n)
+		}
+		w.unmute(desk)
+	})
+	t.Run("has a clock that is fast", func(t *testing.T) {
+		w := w.on(t)
+		is.set("backdate", "-10m")
+		out, err := w.peers[desk].Login(within(t, 40*time.Second), "carol", lab.Person{Email: "carol@work.example", Password: "x"}, "--issuer", is.url)
+		if err == nil || !strings.Contains(out, "[clock-skew]") {
+			t.Errorf("a sign-in of the future: %v\n%s", err, out)
+		}
+		if r := w.ssh("carol", "true"); r.code != 255 || strings.Count(r.err, "Lanyard:") != 1 || !strings.Contains(r.err, "[clock-skew]") {
+			t.Errorf("a sign-in of the future, at the server: %s", r)
+		}
+		is.set("backdate", "5m")
+		login("carol")
+		in("carol")
+		explains(t, "ok")
+	})
 	t.Run("a key is distrusted", func(t *testing.T) {
 		w := w.on(t)
 		login("carol")
@@ -455,6 +513,7 @@ func TestDirectIssuer(t *testing.T) {
 		if !strings.Contains(out, "ended session") {
 			t.Errorf("the answer names no session: %s", out)
 		}
+		explains(t, "distrusted")
 		if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[distrusted]") && !strings.Contains(r.err, "[login-expired]") {
 			t.Errorf("after that: %s", r)
 		}
@@ -471,6 +530,10 @@ func TestDirectIssuer(t *testing.T) {
 		}
 		if err := s.check("issuer"); err != nil {
 			t.Error(err)
+		}
+		explains(t, "issuer")
+		if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[issuer]") {
+			t.Errorf("after that: %s", r)
 		}
 	})
 }

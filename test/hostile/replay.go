@@ -130,24 +130,10 @@ func replay(ctx context.Context, target, user, certFile string) error {
 func (t *taken) signIn(ctx context.Context, to netip.AddrPort, user string, o offer, said io.Writer) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	nc, err := t.tunnel.Dial(ctx, to)
+	cl, err := t.dial(ctx, to, user, o, said)
 	if err != nil {
 		return false, err
 	}
-	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(patience))
-	c, chans, reqs, err := ssh.NewClientConn(nc, "", &ssh.ClientConfig{
-		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(o.Signer)},
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the attacker does not care who it is
-		BannerCallback: func(b string) error {
-			_, err := io.WriteString(said, b)
-			return err
-		},
-	})
-	if err != nil {
-		return false, err
-	}
-	cl := ssh.NewClient(c, chans, reqs)
 	defer cl.Close()
 	s, err := cl.NewSession()
 	if err != nil {
@@ -158,21 +144,81 @@ func (t *taken) signIn(ctx context.Context, to netip.AddrPort, user string, o of
 	return true, err
 }
 
+// dial signs in.
+func (t *taken) dial(ctx context.Context, to netip.AddrPort, user string, o offer, said io.Writer) (*ssh.Client, error) {
+	nc, err := t.tunnel.Dial(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	if by, ok := ctx.Deadline(); ok {
+		nc.SetDeadline(by)
+	}
+	c, chans, reqs, err := ssh.NewClientConn(nc, "", &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(o.Signer)},
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the attacker does not care who it is
+		BannerCallback: func(b string) error {
+			_, err := io.WriteString(said, b)
+			return err
+		},
+	})
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return ssh.NewClient(c, chans, reqs), nil
+}
+
+// stay signs in with KEY and keeps a session open, as long as it is let.
+func stay(ctx context.Context, target, user, certFile, command string) error {
+	addr, err := netip.ParseAddrPort(target)
+	if err != nil {
+		return err
+	}
+	own, c, err := owned(certFile)
+	if err != nil {
+		return err
+	}
+	t, err := takeOver(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	cl, err := t.dial(ctx, addr, user, offer{"stay", shows{own, c}}, os.Stdout)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	s, err := cl.NewSession()
+	if err != nil {
+		return err
+	}
+	s.Stdout, s.Stderr = os.Stdout, os.Stdout
+	err = s.Run(command)
+	fmt.Println("the session is over:", err)
+	return nil
+}
+
+// owned is KEY and its certificate.
+func owned(certFile string) (ssh.Signer, *ssh.Certificate, error) {
+	c, err := readCertificate(certFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := ownersKey()
+	if err != nil || key == nil {
+		return nil, nil, errors.Join(err, errors.New("it needs KEY"))
+	}
+	own, err := ssh.NewSignerFromKey(key)
+	return own, c, err
+}
+
 // login signs in under each name.
 func login(ctx context.Context, target, certFile string, names []string) error {
 	addr, err := netip.ParseAddrPort(target)
 	if err != nil {
 		return err
 	}
-	c, err := readCertificate(certFile)
-	if err != nil {
-		return err
-	}
-	key, err := ownersKey()
-	if err != nil || key == nil {
-		return errors.Join(err, errors.New("login needs KEY"))
-	}
-	own, err := ssh.NewSignerFromKey(key)
+	own, c, err := owned(certFile)
 	if err != nil {
 		return err
 	}

@@ -4,9 +4,10 @@
 // people in by a form. How it behaves can be changed while it runs, in POST /control with a form:
 //
 //	nonce=keep|drop     of refreshed tokens (Keycloak 25 and later, Okta and Google drop it)
-//	backdate=5m         what it subtracts from iat
+//	backdate=5m         what it subtracts from iat; -10m: its clock is fast
 //	life=1h             of its tokens
-//	rotate=1            make a new signing key, and stop publishing the old one
+//	rotate=1|hidden     make a new signing key, and stop publishing the old one; hidden: do not, and hide the new one
+//	publish=1           publish the key that signs
 //	groups=NAME,NAME    of whoever signs in from now on
 //	down=1|0            answer nothing but /control
 //	grant=invalid       refuse refresh tokens

@@ -23,9 +23,11 @@ type provider struct {
 	url, client string
 	mux         *http.ServeMux
 
-	mu        sync.Mutex // guards the rest
-	key       *ecdsa.PrivateKey
+	mu        sync.Mutex        // guards the rest
+	key       *ecdsa.PrivateKey // signs
 	kid       string
+	shown     *ecdsa.PublicKey // published, with its kid
+	shownKID  string
 	codes     map[string]login
 	refresh   map[string]login
 	dropNonce bool
@@ -55,6 +57,7 @@ func newProvider(at, client string) (*provider, error) {
 	if err := p.rotate(); err != nil {
 		return nil, err
 	}
+	p.publish()
 	base, err := url.Parse(at)
 	if err != nil {
 		return nil, err
@@ -97,6 +100,9 @@ func (p *provider) rotate() (err error) {
 	return err
 }
 
+// publish shows the key that signs. The caller holds p.mu, or is alone.
+func (p *provider) publish() { p.shown, p.shownKID = &p.key.PublicKey, p.kid }
+
 func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -114,14 +120,14 @@ func (p *provider) keys(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counts.JWKS++
-	point, err := p.key.PublicKey.Bytes()
+	point, err := p.shown.Bytes()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	b64 := base64.RawURLEncoding.EncodeToString
 	answer(w, http.StatusOK, map[string]any{"keys": []any{map[string]string{
-		"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": p.kid, "x": b64(point[1:33]), "y": b64(point[33:]), "x5t": "left out",
+		"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": p.shownKID, "x": b64(point[1:33]), "y": b64(point[33:]), "x5t": "left out",
 	}}})
 }
 
@@ -225,7 +231,11 @@ func (p *provider) control(w http.ResponseWriter, r *http.Request) {
 		case "life":
 			p.life, err = time.ParseDuration(v)
 		case "rotate":
-			err = p.rotate()
+			if err = p.rotate(); err == nil && v != "hidden" {
+				p.publish()
+			}
+		case "publish":
+			p.publish()
 		case "groups":
 			p.groups = strings.Split(v, ",")
 		case "down":

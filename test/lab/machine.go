@@ -5,6 +5,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +29,7 @@ type Machine struct {
 	pid    int    // root: of the holder, as the host sees it
 	holder *exec.Cmd
 	hold   io.Closer
+	clock  bool // its programs run by a clock of its own; see SetClock
 	once   sync.Once
 }
 
@@ -120,6 +122,9 @@ func (m *Machine) Command(ctx context.Context, account string, argv ...string) *
 			full = append(full, "-S", id, "-G", id)
 		}
 		full = append(full, "--", "env", "-C", m.Home(account))
+		if m.clock {
+			full = append(full, m.lab.Program("skew"), clockFile)
+		}
 		full = append(full, argv...)
 	}
 	c := exec.CommandContext(ctx, full[0], full[1:]...)
@@ -131,6 +136,21 @@ func (m *Machine) Command(ctx context.Context, account string, argv ...string) *
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = 5 * time.Second
 	return c
+}
+
+const clockFile = "/tmp/clock"
+
+// SetClock makes the machine's clock wrong by off: for what was started on it after the first SetClock, and for the
+// programs that these start. Root only. See test/skew for what is shifted.
+func (m *Machine) SetClock(off time.Duration) error {
+	if !m.lab.Root {
+		return errors.New("set a machine's clock: only machines with namespaces have one")
+	}
+	m.clock = true
+	if err := m.Write(clockFile+".new", "", 0o644, []byte(off.String())); err != nil {
+		return err
+	}
+	return os.Rename(m.Path(clockFile+".new"), m.Path(clockFile))
 }
 
 func (m *Machine) uid(account string) string {

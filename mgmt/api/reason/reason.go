@@ -63,6 +63,7 @@ const (
 	MaxTime    Code = "max-time"
 	EndedHere  Code = "ended-by-owner" // from the tray or by the machine's administrator
 	Shutdown   Code = "shutdown"
+	Removed    Code = "machine-removed" // the server is no machine of its network any more
 	// Interrupted is found at the next start: the service was killed or the machine went down.
 	Interrupted Code = "interrupted"
 	Upgraded    Code = "upgraded" // the service was replaced by a version that cannot go on with the session
@@ -115,6 +116,7 @@ var sentences = map[Code]string{
 	MaxTime:     "The session reached its longest allowed time.",
 	EndedHere:   "The session was ended on the machine.",
 	Shutdown:    "The machine's Lanyard service is stopping.",
+	Removed:     "The machine was removed from its network; ask your administrator.",
 	Interrupted: "The machine's Lanyard service ended without warning.",
 	Upgraded:    "The machine's Lanyard service was upgraded to a version that cannot go on with open sessions; connect again.",
 }
