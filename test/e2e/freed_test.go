@@ -140,8 +140,8 @@ func (w *world) hostKey(t *testing.T) string {
 		t.Fatal(err, r)
 	}
 	for line := range strings.Lines(string(b)) {
-		if strings.Contains(line, host) {
-			return line[strings.Index(line, "ssh-"):]
+		if _, key, ok := strings.Cut(line, " ssh-"); ok && strings.Contains(line, host) {
+			return key
 		}
 	}
 	t.Fatalf("no host key of %s in %s:\n%s", host, file, b)
