@@ -1,13 +1,18 @@
 #!/bin/bash
 # Takes out one security check after the other (mutants.txt) in a copy of the tree, and runs the tests that must notice.
 # Writes one line for each: caught, with the first test that failed, or MISSED. Run it from the top of the tree; a
-# pattern as its argument chooses mutants.
+# pattern as its argument chooses mutants. The package may be followed by flags of go test; for those of test/ the
+# programs are built first.
 set -eu
 list=$PWD/test/mutants/mutants.txt
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$copy"
 missed=0
+run() {
+	case $pkg in ./test/*) make build || { echo 'build failed' && return 1; } ;; esac
+	go test -count=1 -failfast -timeout 5m "${tests[@]}"
+}
 while IFS=$'\t' read -r file pkg old new what; do
 	case $file in '' | '#'*) continue ;; esac
 	[[ "$file $what" =~ ${1:-.} ]] || continue
@@ -15,7 +20,8 @@ while IFS=$'\t' read -r file pkg old new what; do
 		printf 'STALE\t%s\t%s\n' "$file" "$what"
 		missed=$((missed + 1))
 	else
-		out=$(cd "$copy" && go test -count=1 -failfast -timeout 5m "$pkg" 2>&1) && rc=0 || rc=$?
+		read -ra tests <<<"$pkg"
+		out=$(cd "$copy" && run 2>&1) && rc=0 || rc=$?
 		if [ "$rc" = 0 ]; then
 			printf 'MISSED\t%s\t%s\n' "$file" "$what"
 			missed=$((missed + 1))
