@@ -65,6 +65,9 @@ const (
 const (
 	batchEvents = 256
 	batchBytes  = 256 << 10
+	// gatherTime is how long events wait for others: a session writes four within a moment, and each message costs both
+	// sides, and the server's disk, as much as a batch does.
+	gatherTime = 200 * time.Millisecond
 )
 
 // Run follows until ctx ends (nil), or the management server removed this machine (*GoneError).
@@ -217,20 +220,25 @@ func (f *Follower) send(ctx context.Context, stream *client.Stream, up <-chan ap
 	}
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
-	// Events that are on their way and not acknowledged: one batch at a time.
-	underway := false
+	var (
+		due      = true           // events that wait are sent now
+		underway bool             // or are on their way and not acknowledged: one batch at a time
+		backlog  bool             // that batch did not hold all
+		gathered <-chan time.Time // when they are due; nil: none is known to wait
+	)
 	for {
 		appended := f.Outbox.Appended()
-		if !underway {
+		if due {
+			due = false
 			lines, _ := f.Outbox.Batch(batchEvents, batchBytes)
-			if len(lines) > 0 {
+			backlog = len(lines) == batchEvents
+			if underway = len(lines) > 0; underway {
 				if err := stream.Send(ctx, api.Up{Audit: lines}); err != nil {
 					return err
 				}
-				underway = true
 			}
 		}
-		if underway {
+		if underway || gathered != nil {
 			appended = nil
 		}
 		var err error
@@ -240,8 +248,15 @@ func (f *Follower) send(ctx context.Context, stream *client.Stream, up <-chan ap
 		case u := <-up:
 			err = stream.Send(ctx, u)
 		case <-stored:
-			underway = false
+			if underway = false; backlog {
+				due = true
+			} else {
+				gathered = time.After(gatherTime) // what came meanwhile
+			}
 		case <-appended:
+			gathered = time.After(gatherTime)
+		case <-gathered:
+			due, gathered = true, nil
 		case u := <-f.Unknown:
 			err = stream.Send(ctx, api.Up{Unknown: &u})
 		case <-f.SelfChanged:
