@@ -69,6 +69,7 @@ func (c *conn) handshake() {
 	_ = c.nc.SetDeadline(grace)
 	var user string
 	cfg := c.config()
+	_ = c.nc.Greet(cfg.ServerVersion + "\r\n") // a connection that has failed fails again below
 	cfg.MACs = macsFor(c.nc.Peek(min(identifyTime, c.s.cfg.Limits.LoginGrace)), cfg.MACs)
 	_ = c.nc.SetReadDeadline(grace)
 	cfg.AuthLogCallback = func(m ssh.ConnMetadata, _ string, _ error) { user = m.User() }

@@ -6,7 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quickAck asks for an immediate acknowledgement; the kernel forgets it by itself (tcp(7)).
-func quickAck(rc syscall.RawConn) {
-	_ = rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
+// delayAcks has the system wait with acknowledgements, and ackNow sends one that waits (tcp(7), TCP_QUICKACK; an even
+// number is "now, and then wait again").
+
+func delayAcks(rc syscall.RawConn) { setQuickAck(rc, 0) }
+
+func ackNow(rc syscall.RawConn) { setQuickAck(rc, 2) }
+
+func setQuickAck(rc syscall.RawConn, v int) {
+	_ = rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, v) })
 }

@@ -25,7 +25,7 @@ type Conn struct {
 	mu   sync.Mutex // one reader at a time; guards what follows
 	buf  *[big]byte
 	r, w int
-	acks int // reads that still acknowledge at once
+	acks *acks // nil: the system acknowledges as it does
 	// peeked was read before the first Read.
 	peeked []byte
 
@@ -50,19 +50,13 @@ func (c *Conn) ended(err error) {
 	}
 }
 
-// quickAcks is how many reads acknowledge at once. The client's NEWKEYS and SERVICE_REQUEST, two small writes
-// under Nagle's algorithm, otherwise meet the delayed acknowledgement and cost 40 ms in every handshake. A whole
-// session of them would cost throughput.
-const quickAcks = 40
-
 // Wrap returns c with buffered reads.
 func Wrap(c net.Conn) *Conn {
 	w := &Conn{Conn: c}
 	w.out.moved.L = &w.out.mu
 	if sc, ok := c.(syscall.Conn); ok && pollable {
 		if rc, err := sc.SyscallConn(); err == nil {
-			w.rc, w.acks = rc, quickAcks
-			quickAck(rc)
+			w.rc, w.acks = rc, newAcks(rc)
 		}
 	}
 	return w
@@ -92,10 +86,6 @@ func (c *Conn) read(p []byte) (int, error) {
 		if c.rc == nil {
 			return c.Conn.Read(p)
 		}
-		if c.acks > 0 {
-			c.acks--
-			defer quickAck(c.rc)
-		}
 		buf, n, err := readPolled(c.rc)
 		if err != nil {
 			if buf != nil {
@@ -103,6 +93,7 @@ func (c *Conn) read(p []byte) (int, error) {
 			}
 			return 0, c.readError(err)
 		}
+		c.acks.received(buf[:n])
 		c.buf, c.r, c.w = buf, 0, n
 	}
 	n := copy(p, c.buf[c.r:c.w])
@@ -123,11 +114,9 @@ func (c *Conn) Peek(within time.Duration) []byte {
 	_ = c.SetReadDeadline(time.Now().Add(within))
 	buf := make([]byte, maxPeek)
 	n, err := c.Conn.Read(buf)
-	if c.rc != nil {
-		quickAck(c.rc)
-	}
 	if n > 0 && err == nil {
 		c.peeked = buf[:n]
+		c.acks.received(c.peeked)
 	}
 	return c.peeked
 }

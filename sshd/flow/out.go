@@ -15,6 +15,17 @@ type out struct {
 	n     int
 	busy  bool // a goroutine sends
 	err   error
+	said  string // what Greet wrote, and the first Write will bring again
+}
+
+// Greet writes the server's identification at once, before the transport is made, which writes it again: that is left
+// out. Some clients say what they are only then (RFC 4253 §4.2 lets either side begin).
+func (c *Conn) Greet(line string) error {
+	c.out.mu.Lock()
+	c.out.said = line
+	c.out.mu.Unlock()
+	_, err := c.Conn.Write([]byte(line))
+	return err
 }
 
 // Write gathers p for the goroutine that sends. An error of an earlier piece is returned by the next Write.
@@ -22,6 +33,10 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if k := min(len(o.said), len(p)); k > 0 { // Greet wrote it
+		o.said = o.said[k:]
+		n, p = n+k, p[k:]
+	}
 	for len(p) > 0 {
 		for o.n == big && o.err == nil {
 			o.moved.Wait()
@@ -55,6 +70,7 @@ func (c *Conn) send() {
 		o.buf, o.n = nil, 0
 		o.moved.Broadcast()
 		o.mu.Unlock()
+		c.acks.answered()
 		_, err := c.Conn.Write(buf[:n])
 		buffers.Put(buf)
 		o.mu.Lock()
