@@ -16,6 +16,7 @@ import (
 	"lanyard/mgmt/api/reason"
 	"lanyard/platform/spawn"
 	"lanyard/sshd/flow"
+	"lanyard/sshd/session/setup"
 )
 
 // Server serves SSH.
@@ -23,6 +24,7 @@ type Server struct {
 	cfg    Config
 	ssh    ssh.ServerConfig // without callbacks, which each connection brings
 	scopes *spawn.Scopes
+	system *setup.System
 
 	life context.Context // ends with Close
 	stop context.CancelFunc
@@ -52,7 +54,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, ssh: algorithms(), scopes: spawn.NewScopes(),
+		cfg: cfg, ssh: algorithms(), scopes: spawn.NewScopes(), system: setup.Open(),
 		listeners: make(map[net.Listener]bool), conns: make(map[*conn]bool),
 		live: make(map[*conn]bool), pending: make(map[string]int), prompts: make(map[string]int),
 	}
@@ -314,6 +316,7 @@ func (s *Server) Close() error {
 	}
 	s.stop()
 	s.wg.Wait()
+	errs = append(errs, s.system.Close())
 	return errors.Join(errs...)
 }
 

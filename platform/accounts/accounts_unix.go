@@ -157,3 +157,34 @@ func readLines(path string) ([]string, error) {
 	}
 	return strings.Split(string(b), "\n"), nil
 }
+
+// In reports whether the account is a member of the group of this name.
+func In(a Account, group string) bool { return database{"/etc"}.in(a, group) }
+
+func (d database) in(a Account, group string) bool {
+	lines, _ := readLines(filepath.Join(d.etc, "group"))
+	for _, l := range lines {
+		if name, rest, ok := strings.Cut(l, ":"); ok && name == group {
+			return inLine(a, rest)
+		}
+	}
+	if CheckName(group) != nil || !d.foreignGroups() {
+		return false
+	}
+	out, err := run("getent", "group", "--", group)
+	if err != nil {
+		return false
+	}
+	name, rest, ok := strings.Cut(out, ":")
+	return ok && name == group && inLine(a, rest)
+}
+
+// inLine reads what follows the name in a line of group(5).
+func inLine(a Account, rest string) bool {
+	f := strings.Split(rest, ":")
+	if len(f) < 2 {
+		return false
+	}
+	gid, err := strconv.ParseUint(f[1], 10, 32)
+	return err == nil && (uint32(gid) == a.Gid || slices.Contains(a.Groups, uint32(gid)))
+}

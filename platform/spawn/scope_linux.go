@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,9 +56,11 @@ func NewScopes() *Scopes {
 	return c
 }
 
-// ownGroup finds this process's control group in the cgroup v2 hierarchy (cgroups(7)).
-func ownGroup() (string, bool) {
-	self, err := os.ReadFile("/proc/self/cgroup")
+func ownGroup() (string, bool) { return groupOf("self") }
+
+// groupOf finds a process's control group in the cgroup v2 hierarchy (cgroups(7)).
+func groupOf(pid string) (string, bool) {
+	self, err := os.ReadFile("/proc/" + pid + "/cgroup")
 	if err != nil {
 		return "", false
 	}
@@ -99,7 +102,8 @@ type Scope struct {
 	parent *Scope // nil: a session
 
 	mu     sync.RWMutex // held for reading while a process starts
-	killed atomic.Bool
+	killed atomic.Bool  // nothing starts any more
+	ending atomic.Bool  // Kill was called
 
 	group  sync.Once
 	dir    string // control group, or ""
@@ -108,6 +112,7 @@ type Scope struct {
 	used   bool     // something was started
 	pids   []int    // of living processes that were started; each leads a kernel session of this number
 	audits []string // the kernel's audit sessions of its processes
+	moved  []string // control groups that its processes were moved to
 }
 
 // forget drops a process that has ended, before its number can belong to another.
@@ -177,14 +182,13 @@ func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) 
 
 // Kill kills every process of the scope and waits until they are gone.
 func (s *Scope) Kill() {
+	s.ending.Store(true)
 	s.killed.Store(true)
 	s.group.Do(func() { s.fd = -1 }) // no process was ever started
 	s.killGroup()                    // at once: also a process that hangs while it starts
 	s.stopStarts()
-	if s.dir != "" {
-		s.killGroup()
-		s.drain()
-	}
+	s.killGroup()
+	s.drain()
 	s.pidsMu.Lock()
 	pids, audits := slices.Clone(s.pids), slices.Clone(s.audits)
 	used := s.used
@@ -211,16 +215,58 @@ func (s *Scope) Kill() {
 
 // killGroup kills what is in the control group and in those of its channels.
 func (s *Scope) killGroup() {
-	if s.dir != "" {
-		_ = os.WriteFile(filepath.Join(s.dir, "cgroup.kill"), []byte("1"), 0)
+	for _, dir := range s.groups() {
+		kill(dir)
 	}
+}
+
+// groups are the control groups of the scope, without those below.
+func (s *Scope) groups() []string {
+	s.pidsMu.Lock()
+	defer s.pidsMu.Unlock()
+	dirs := slices.Clone(s.moved)
+	if s.dir != "" {
+		dirs = append(dirs, s.dir)
+	}
+	return dirs
+}
+
+func kill(dir string) { _ = os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) }
+
+// Moved says that the login manager has put a process of the scope into a control group of this name. What is in there
+// is the scope's.
+func (s *Scope) Moved(pid int, name string) {
+	dir, ok := groupOf(strconv.Itoa(pid))
+	if !ok || filepath.Base(dir) != name {
+		return // gone, or somewhere else: then it is looked for like all that hides
+	}
+	killed := false
+	for x := s; x != nil; x = x.parent {
+		x.pidsMu.Lock()
+		x.moved = append(slices.DeleteFunc(x.moved, missing), dir)
+		x.pidsMu.Unlock()
+		killed = killed || x.ending.Load()
+	}
+	if killed {
+		kill(dir)
+	}
+}
+
+func missing(dir string) bool {
+	_, err := os.Stat(dir)
+	return err != nil
 }
 
 // drain waits a moment for the control group to be empty. Looking through /proc costs far more, and is then done
 // once, for those who were moved out of the group (su and sudo with PAM do that).
 func (s *Scope) drain() {
+	dirs := s.groups()
 	for end := time.Now().Add(killTime / 4); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if b, err := os.ReadFile(filepath.Join(s.dir, "cgroup.events")); err != nil || bytes.Contains(b, []byte("populated 0")) {
+		dirs = slices.DeleteFunc(dirs, func(dir string) bool {
+			b, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+			return err != nil || bytes.Contains(b, []byte("populated 0"))
+		})
+		if len(dirs) == 0 {
 			return
 		}
 	}

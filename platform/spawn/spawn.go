@@ -24,6 +24,7 @@ type Command struct {
 	// Files are its standard input, output and error; ignored with a PTY.
 	Files [3]*os.File
 	PTY   *pty.PTY // becomes its controlling terminal
+	Hold  *os.File // its descriptor 3; nil: there is none. Unix only
 }
 
 // Exit is how a process ended: with a status, or by a signal (RFC 4254 §6.10 names, without "SIG").

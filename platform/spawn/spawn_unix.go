@@ -46,6 +46,9 @@ func (s *Scope) Start(c Command) (*Process, error) {
 		sys.Setctty, sys.Ctty = true, 0
 		files = []*os.File{c.PTY.Slave, c.PTY.Slave, c.PTY.Slave}
 	}
+	if c.Hold != nil {
+		files = append(files[:len(files):len(files)], c.Hold)
+	}
 	attr := &os.ProcAttr{Dir: "/", Files: files, Sys: sys, Env: append(c.Env, s.marks()...)}
 
 	for x := s; x != nil; x = x.parent {

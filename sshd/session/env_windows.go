@@ -10,6 +10,8 @@ import (
 // baseEnv is nothing here: a process begins with the environment that Windows keeps for its account.
 func baseEnv(accounts.Account) []string { return nil }
 
+func timezone() []string { return nil }
+
 // shellCommand is how the machine's shell is run, interactively or for one command. cmd.exe takes a command line as it
 // is, PowerShell and others one argument.
 func shellCommand(a accounts.Account, command string, login bool) (path string, argv []string) {

@@ -13,13 +13,19 @@ import (
 	"lanyard/mgmt/api/reason"
 	"lanyard/platform/spawn"
 	"lanyard/sshd/flow"
+	"lanyard/sshd/session/setup"
 	"lanyard/sshd/sftp"
 )
 
 // start starts the program and the goroutines that serve it, from Serve's goroutine.
 func (s *Session) start(what, command, path string, argv []string) error {
+	ask := setup.Ask{Account: s.login.Account, From: s.login.From, Log: s.login.Log}
+	if s.pty != nil && what != "sftp" {
+		ask.TTY, ask.Login = s.pty.Name(), what == "shell"
+	}
+	s.plan = s.login.System.Plan(ask)
 	c := spawn.Command{
-		Path: path, Argv: argv, Env: s.environment(), Account: s.login.Account, PTY: s.pty,
+		Path: path, Argv: argv, Env: s.environment(s.plan.Env), Account: s.login.Account, PTY: s.pty,
 	}
 	if what != "sftp" {
 		c = s.launch(c, what)
@@ -74,15 +80,43 @@ func (s *Session) run(c spawn.Command, what, command string) (*spawn.Process, er
 	if err != nil {
 		return nil, err
 	}
+	// What has to be done to the process is told through this pipe: until it ends, the program does not run.
+	var held, tell *os.File
+	if s.plan.Hold && what != "sftp" {
+		if held, tell, err = os.Pipe(); err != nil {
+			end(Result{Reason: reason.Internal})
+			return nil, err
+		}
+		c.Hold = held
+		defer held.Close()
+	}
 	proc, err := s.login.Scope.Start(c)
 	if err != nil {
+		if tell != nil {
+			tell.Close()
+		}
 		end(Result{Reason: reason.Internal})
 		return nil, err
 	}
 	s.mu.Lock()
 	s.proc, s.end = proc, end
 	s.mu.Unlock()
+	if s.plan.Hold {
+		s.login.Go(func() { s.settle(proc.Pid, tell) })
+	}
 	return proc, nil
+}
+
+// settle does to the process what takes root, and lets it go on.
+func (s *Session) settle(pid int, tell *os.File) {
+	env := s.plan.Settle(setup.Process{Pid: pid, Scope: s.login.Scope})
+	if tell == nil {
+		return // file transfer, which is a program of ours, does not wait
+	}
+	for _, v := range env {
+		_, _ = tell.WriteString(v + "\n")
+	}
+	tell.Close()
 }
 
 // After the program of a terminal has ended, usually the terminal's end says that its output is over. A background
@@ -173,6 +207,7 @@ func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, quiet func() 
 	stop := context.AfterFunc(s.login.Life, proc.Release)
 	defer stop()
 	defer s.login.Scope.Close()
+	defer s.plan.End()
 	e, ok := proc.Wait()
 	if !ok {
 		s.over(s.result(nil))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"lanyard/platform/pty"
 	"lanyard/platform/spawn"
 	"lanyard/sshd/flow"
+	"lanyard/sshd/session/setup"
 	"lanyard/sshd/sftp"
 )
 
@@ -29,6 +31,8 @@ type Login struct {
 	Env     []string     // SSH_CONNECTION and the like, added to what the account gets
 	Helper  []string     // argv prefix of the session helper
 	Scope   *spawn.Scope // the channel's
+	System  *setup.System
+	From    netip.Addr // where the person comes from
 	// Can says what the decision in force grants. It may be called under a lock.
 	Can func(api.Capability) bool
 	// Refused records that something was asked for that is not granted.
@@ -88,6 +92,7 @@ type Session struct {
 	term  string
 	pty   *pty.PTY
 	proc  *spawn.Process
+	plan  *setup.Plan // only run and finish use it
 	end   func(Result)
 }
 
@@ -407,13 +412,15 @@ type stderrWriter struct{ *Session }
 
 func (w stderrWriter) Write(b []byte) (int, error) { return w.writeStderr(b) }
 
-// environment is the account's, the connection's, the terminal's and the client's, in this order.
-func (s *Session) environment() []string {
-	env := append(baseEnv(s.login.Account), s.login.Env...)
+// environment is the client's, the account's, the system's, the connection's and the terminal's, in this order: as with
+// sshd, what the machine says counts more than what the client asks for.
+func (s *Session) environment(system []string) []string {
+	env := append(append(timezone(), s.env...), baseEnv(s.login.Account)...)
+	env = append(append(env, system...), s.login.Env...)
 	if s.pty != nil {
 		env = append(env, ttyEnv(s.term, s.pty.Name())...)
 	}
-	return unique(append(append(env, s.env...), s.auth...))
+	return unique(append(env, s.auth...))
 }
 
 // unique keeps the last of each name: programs differ in which one they take.

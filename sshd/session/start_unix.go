@@ -15,7 +15,10 @@ func StartMain(args []string) (exit int) { return start.Main(args) }
 
 // launch makes c begin in the account's home.
 func (s *Session) launch(c spawn.Command, what string) spawn.Command {
-	o := start.Options{Umask: umask("/etc"), Files: openFiles(), RC: what != "sftp"}
+	o := start.Options{
+		Umask: s.plan.Umask, Files: s.plan.Files, Limits: s.plan.Limits, Hold: s.plan.Hold, Keyring: s.plan.Keyring, Motd: s.plan.Motd, Last: s.plan.Last,
+		RC: what != "sftp",
+	}
 	s.mu.Lock()
 	if s.x11 != nil {
 		o.X11, o.Xauth = s.x11.Protocol+" "+s.x11.Cookie, xauth()

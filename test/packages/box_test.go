@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,10 +54,14 @@ func until(t *testing.T, limit time.Duration, what string, ok func() error) {
 
 var treeOnce sync.Once
 
+// treePackages are on every machine.
+const treePackages = "systemd,systemd-sysv,dbus,udev,iproute2,openssh-client,openssh-server,sudo,procps,kmod,adduser,init-system-helpers," +
+	"libpam-systemd,libnss-extrausers"
+
 // debian is a tree of Debian with systemd, made once and kept under .build.
 func debian(t *testing.T) string {
 	t.Helper()
-	tree, err := filepath.Abs(filepath.Join(built, "tree"))
+	tree, err := filepath.Abs(filepath.Join(built, fmt.Sprintf("tree-%08x", crc32.ChecksumIEEE([]byte(treePackages)))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +72,11 @@ func debian(t *testing.T) string {
 		part := tree + ".part"
 		os.RemoveAll(part)
 		run(t, "mmdebstrap", "--quiet", "--variant=minbase",
-			"--include=systemd,systemd-sysv,dbus,udev,iproute2,openssh-client,sudo,procps,kmod,adduser,init-system-helpers", "bookworm", part)
+			"--include="+treePackages, "bookworm", part)
+		// Machines have no other sshd unless a test starts it.
+		if err := os.Remove(filepath.Join(part, "etc/systemd/system/multi-user.target.wants/ssh.service")); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.Rename(part, tree); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,6 @@ func releases(t *testing.T) (release, release) {
 	t.Helper()
 	buildOnce.Do(func() {
 		for i, v := range versions {
-			// DEV
 			dir := filepath.Join(built, "releases", v)
 			packages := "lanyard"
 			if i == 0 {
@@ -110,7 +109,6 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 	w := newTown(t)
 	one, two := releases(t)
 	office, web, runner := network(t, w, one)
-	_ = office
 	if s := web.property("lanyard", "StatusErrno") + web.property("lanyard", "ActiveState") + web.property("lanyard", "SubState"); s != "0activerunning" {
 		t.Fatalf("the service is %s", s)
 	}
@@ -122,6 +120,7 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 		}
 		return nil
 	})
+	t.Run("sessions differ from OpenSSH's as listed only", func(t *testing.T) { sessionsAreOpenSSHs(t, office, web, runner) })
 	before := web.property("lanyard", "MainPID")
 
 	// A gigabyte, held back so that it takes longer than the upgrade.

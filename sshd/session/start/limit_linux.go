@@ -11,3 +11,9 @@ func limitFiles(n uint64) {
 	r.Cur = min(n, r.Max)
 	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r)
 }
+
+// set sets the limit. Where it cannot be, the program begins with the old one, as with pam_limits(8); that a hard one
+// could not be raised is in the daemon's log.
+func (l Limit) set() {
+	_ = syscall.Setrlimit(l.Resource, &syscall.Rlimit{Cur: l.Soft, Max: l.Hard})
+}

@@ -27,8 +27,15 @@ type Options struct {
 	Umask int // -1: stays as it is
 	// Files is the soft limit of open files (RLIMIT_NOFILE); 0: stays as it is.
 	Files uint64
+	// Limits are further ones, which the account may set itself.
+	Limits []Limit
 	// Hold: wait until descriptor 3 ends, before anything else. What comes from it are variables, a line each.
 	Hold bool
+	// Keyring: begin a session keyring, see keyrings(7).
+	Keyring bool
+	// Motd are files to show, and Last a line after them, unless there is a ~/.hushlogin.
+	Motd []string
+	Last string
 	// RC: run ~/.ssh/rc or /etc/ssh/sshrc (sshd(8), SSHRC). It gets the X11 cookie on its standard input.
 	RC bool
 	// X11 is "PROTOCOL COOKIE", and Xauth the path of xauth(1), which gets them unless an rc file did.
@@ -44,8 +51,20 @@ func (o Options) String() string {
 	if o.Files > 0 {
 		s += "files=" + strconv.FormatUint(o.Files, 10) + "\n"
 	}
+	for _, l := range o.Limits {
+		s += "limit=" + strconv.Itoa(l.Resource) + ":" + strconv.FormatUint(l.Soft, 10) + ":" + strconv.FormatUint(l.Hard, 10) + "\n"
+	}
 	if o.Hold {
 		s += "hold=1\n"
+	}
+	if o.Keyring {
+		s += "keyring=1\n"
+	}
+	for _, m := range o.Motd {
+		s += "motd=" + m + "\n"
+	}
+	if o.Last != "" {
+		s += "last=" + o.Last + "\n"
 	}
 	if o.RC {
 		s += "rc=1\n"
@@ -84,8 +103,18 @@ func parse(s string) Options {
 			if n, err := strconv.ParseUint(value, 10, 64); err == nil {
 				o.Files = n
 			}
+		case "limit":
+			if l, ok := parseLimit(value); ok {
+				o.Limits = append(o.Limits, l)
+			}
 		case "hold":
 			o.Hold = true
+		case "keyring":
+			o.Keyring = true
+		case "motd":
+			o.Motd = append(o.Motd, value)
+		case "last":
+			o.Last = value
 		case "rc":
 			o.RC = true
 		case "x11":
@@ -95,6 +124,16 @@ func parse(s string) Options {
 		}
 	}
 	return o
+}
+
+func parseLimit(s string) (l Limit, ok bool) {
+	resource, rest := cut(s, ':')
+	soft, hard := cut(rest, ':')
+	var err1, err2, err3 error
+	l.Resource, err1 = strconv.Atoi(resource)
+	l.Soft, err2 = strconv.ParseUint(soft, 10, 64)
+	l.Hard, err3 = strconv.ParseUint(hard, 10, 64)
+	return l, err1 == nil && err2 == nil && err3 == nil
 }
 
 // Argv is how the helper is called to run path with argv in dir.
@@ -127,6 +166,12 @@ func Main(args []string) (exit int) {
 	if o.Files > 0 {
 		limitFiles(o.Files)
 	}
+	for _, l := range o.Limits {
+		l.set()
+	}
+	if o.Keyring {
+		newKeyring()
+	}
 	home := true
 	if err := os.Chdir(dir); err != nil {
 		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
@@ -134,6 +179,9 @@ func Main(args []string) (exit int) {
 		}
 		say("Could not chdir to home directory " + dir + ": " + err.Error())
 		home = false
+	}
+	if len(o.Motd) > 0 || o.Last != "" {
+		o.greet(home)
 	}
 	if o.RC || o.X11 != "" {
 		o.prepare(home, path, env)
@@ -186,6 +234,35 @@ func variables(s string) (env []string) {
 	}
 	return env
 }
+
+// hush is the file by which somebody says that they do not care (sshd(8)).
+const hush = ".hushlogin"
+
+// greet shows the message of the day and when the account came last.
+func (o Options) greet(home bool) {
+	if home {
+		if _, err := os.Stat(hush); err == nil {
+			return
+		}
+	}
+	for _, m := range o.Motd {
+		b, err := os.ReadFile(m)
+		if err != nil || len(b) == 0 {
+			continue
+		}
+		b = b[:min(len(b), maxMotd)]
+		if b[len(b)-1] != '\n' {
+			b = append(b, '\n')
+		}
+		_, _ = os.Stdout.Write(b)
+	}
+	if o.Last != "" {
+		os.Stdout.WriteString(o.Last + "\n")
+	}
+}
+
+// maxMotd is how much of a message is shown, as with pam_motd(8).
+const maxMotd = 64 << 10
 
 const (
 	userRC   = ".ssh/rc"

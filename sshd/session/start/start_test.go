@@ -3,6 +3,7 @@
 package start
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -11,10 +12,10 @@ import (
 func TestOptionsTravelUnchanged(t *testing.T) {
 	for _, o := range []Options{
 		{Umask: -1},
-		{Umask: 0o27, Files: 1024, Hold: true, RC: true, X11: "MIT-MAGIC-COOKIE-1 00ff", Xauth: "/usr/bin/xauth"},
+		{Umask: 0o27, Files: 1024, Limits: []Limit{{7, 1024, 1<<64 - 1}, {0, 0, 5}}, Hold: true, Keyring: true, Motd: []string{"/run/motd.dynamic", "/etc/motd"}, Last: "Last login: now", RC: true, X11: "MIT-MAGIC-COOKIE-1 00ff", Xauth: "/usr/bin/xauth"},
 		{Umask: 0, RC: true},
 	} {
-		if got := parse(o.String()); got != o {
+		if got := parse(o.String()); !reflect.DeepEqual(got, o) {
 			t.Errorf("%+v became %+v", o, got)
 		}
 	}
