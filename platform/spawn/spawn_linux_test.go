@@ -286,3 +286,45 @@ func TestHangUpReachesTheGroupAndSparesWhoIgnoresIt(t *testing.T) {
 	s.Kill()
 	gone(t, pids[0])
 }
+
+// The login manager moves a session's first process to a control group of its own; what starts there is killed with it.
+func TestKillReachesWhereTheLoginManagerPutIt(t *testing.T) {
+	scopes := NewScopes()
+	if scopes.dir == "" {
+		t.Skip("needs root: control groups")
+	}
+	const name = "session-test.scope"
+	dir := filepath.Join(scopes.dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(dir)
+	for _, late := range []bool{false, true} {
+		session := scopes.Open("test-moved")
+		channel := session.Channel("test-moved-channel")
+		p, pid := start(t, channel, "echo $$; exec sleep 300")
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(pid), 0); err != nil {
+			t.Fatal(err)
+		}
+		// Nothing but the control group shows whose the process is.
+		for _, s := range []*Scope{session, channel} {
+			s.pids, s.audits, s.used = nil, nil, false
+		}
+		moved := func() { channel.Moved(p.Pid, name) }
+		channel.Moved(p.Pid, "session-other.scope") // which is not where it is
+		if late {
+			session.Kill()
+			if !running(pid) {
+				t.Fatal("killed before anybody said where it is")
+			}
+			moved()
+		} else {
+			moved()
+			session.Kill()
+		}
+		gone(t, pid)
+		_, _ = p.Wait()
+		channel.Close()
+		session.Close()
+	}
+}

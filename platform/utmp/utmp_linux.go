@@ -124,15 +124,16 @@ func (f Files) present(l layout, b []byte, e Entry) error {
 		old := make([]byte, l.size)
 		for n := int64(0); ; n++ {
 			_, err := file.ReadAt(old, n*int64(l.size))
-			if err != nil && !errors.Is(err, io.EOF) {
+			atEnd := errors.Is(err, io.EOF)
+			if err != nil && !atEnd {
 				return err
 			}
 			kind := int16(binary.NativeEndian.Uint16(old))
 			mine := kind >= 5 && kind <= 8 && bytes.Equal(old[offID:offID+idSize], b[offID:offID+idSize])
-			if err == nil && !mine && n < maxRecords {
+			if !atEnd && !mine && n < maxRecords {
 				continue
 			}
-			if dead := b[0] == deadProcess && b[1] == 0; dead && (err != nil || int(binary.NativeEndian.Uint32(old[offPid:])) != e.Pid) {
+			if dead := b[0] == deadProcess && b[1] == 0; dead && (atEnd || int(binary.NativeEndian.Uint32(old[offPid:])) != e.Pid) {
 				return nil // the terminal is somebody else's by now
 			}
 			_, err = file.WriteAt(b, n*int64(l.size))

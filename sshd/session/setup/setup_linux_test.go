@@ -3,6 +3,7 @@ package setup
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -39,4 +40,33 @@ func TestUmaskIsThatOfTheSystemsSessions(t *testing.T) {
 			t.Errorf("%q %q: %03o, want %03o", c.pam, c.defs, got, c.want)
 		}
 	}
+}
+
+func FuzzSystemFiles(f *testing.F) {
+	f.Add("UMASK 027\n", "session optional pam_umask.so\nsession required pam_env.so\n", "LANG=C.UTF-8\nexport A=\"b c\"\nLD_PRELOAD=x\n", "PrintMotd no\n")
+	f.Add("UMASK 7777777777777777777777", "session required pam_umask.so umask=9\n@include sshd\n", "A='\nB=\"\nC=''\n=\n", "Include sshd_config\nPrintLastLog=no\nMatch all\n")
+	root := f.TempDir()
+	for _, d := range []string{"etc/pam.d", "etc/ssh"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, defs, stack, env, config string) {
+		for name, text := range map[string]string{"login.defs": defs, "pam.d/sshd": stack, "environment": env, "ssh/sshd_config": config} {
+			if err := os.WriteFile(filepath.Join(root, "etc", name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := Open()
+		s.root = root
+		p := s.load()
+		if p.umask < 0 || p.umask > 0o777 {
+			t.Errorf("umask %o", p.umask)
+		}
+		for _, v := range p.env {
+			if name, _, ok := strings.Cut(v, "="); !ok || name == "" || strings.HasPrefix(name, "LD_") || strings.ContainsAny(v, "\n\x00") {
+				t.Errorf("%q", v)
+			}
+		}
+	})
 }
