@@ -117,3 +117,24 @@ func FuzzPasswdLine(f *testing.F) {
 		}
 	})
 }
+
+func TestMembersOfAGroupAreKnownByItsName(t *testing.T) {
+	etc := t.TempDir()
+	for name, text := range map[string]string{"group": "ops:x:70:\nann:x:1000:\nodd\n", "nsswitch.conf": "group: files\n"} {
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, ann := database{etc}, Account{Name: "ann", Gid: 1000, Groups: []uint32{1000, 70}}
+	for group, want := range map[string]bool{"ops": true, "ann": true, "op": false, "odd": false, "": false, "70": false} {
+		if got := d.in(ann, group); got != want {
+			t.Errorf("%q: %v", group, got)
+		}
+	}
+	if d.in(Account{Name: "bob", Gid: 1001, Groups: []uint32{1001}}, "ops") {
+		t.Error("bob is in ops")
+	}
+	if root, err := Lookup("root"); err != nil || In(root, "no-such-group") {
+		t.Errorf("%+v %v", root, err)
+	}
+}

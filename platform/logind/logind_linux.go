@@ -1,6 +1,7 @@
 package logind
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -9,6 +10,38 @@ import (
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 )
+
+// Request is a session to be.
+type Request struct {
+	Uid        uint32
+	Leader     int    // process that becomes the session's first; it moves into the session's control group
+	TTY        string // "" without a terminal
+	RemoteHost string
+	Service    string
+}
+
+// Session is one that the login manager knows.
+type Session struct {
+	ID         string
+	RuntimeDir string
+	close      func()
+}
+
+// Close says that the session is over. What still runs in it, does as logind.conf(5) says.
+func (s *Session) Close() {
+	if s.close != nil {
+		s.close()
+	}
+}
+
+// ErrNone says that no login manager runs here.
+var ErrNone = errors.New("no login manager (systemd-logind) runs on this machine")
+
+// ErrSlow says that the login manager does not answer.
+var ErrSlow = errors.New("systemd-logind does not answer; look at 'systemctl status systemd-logind'. Sessions begin without it")
+
+// wait is how long a session waits for the login manager.
+const wait = 1500 * time.Millisecond
 
 // Manager is the login manager, asked over one connection to the system's bus, which is made when it is needed.
 type Manager struct {

@@ -15,6 +15,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Entry is a session on a terminal.
+type Entry struct {
+	Account string
+	Uid     uint32
+	Pid     int
+	Line    string // "pts/3"
+	Host    string // where the person comes from
+	Addr    []byte // its IP address, 4 or 16 bytes
+	Time    time.Time
+}
+
+// Last is an earlier login.
+type Last struct {
+	Time time.Time
+	Line string
+	Host string
+}
+
 // Files are where the records are kept.
 type Files struct{ utmp, wtmp, lastlog string }
 

@@ -79,6 +79,13 @@ func TestWhoShowsSessionsUntilTheyEnd(t *testing.T) {
 	}
 }
 
+func TestSystemsFilesAreWhereItsProgramsLook(t *testing.T) {
+	// utmp(5), lastlog(8)
+	if f := System(); f.utmp != "/run/utmp" || f.wtmp != "/var/log/wtmp" || f.lastlog != "/var/log/lastlog" {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestLastLoginIsRemembered(t *testing.T) {
 	f := files(t)
 	if l, ok := f.Last(3); ok {
