@@ -78,3 +78,14 @@ func TestTheGreetingComesFirstAndOnce(t *testing.T) {
 		t.Fatalf("after the greeting came %q, %v", got[:2], err)
 	}
 }
+
+func FuzzUnanswered(f *testing.F) {
+	for _, p := range [][]byte{packet(msgKexInit, 40), packet(msgNewKeys, 10), []byte("SSH-2.0-x\r\n"), {0, 0, 0, 2, 0, 21}, {0xff, 0xff, 0xff, 0xff, 0, 20}} {
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if unanswered(p) && !(bytes.IndexByte(p, msgKexInit) >= 0 || bytes.IndexByte(p, msgNewKeys) >= 0) {
+			t.Fatalf("% x holds neither message", p)
+		}
+	})
+}
