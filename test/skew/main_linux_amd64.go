@@ -1,5 +1,3 @@
-//go:build linux && amd64
-
 // Skew runs a program on a machine whose clock is wrong, for tests of what Lanyard makes of that.
 //
 //	skew FILE PROGRAM [ARGUMENT...]
