@@ -48,6 +48,24 @@ func TestSessionIsSignedInFromTheMachinesThatARuleNames(t *testing.T) {
 	}
 }
 
+// Who asks with a certificate's sign-in is also told whether a sign-in at the prompt would do.
+func TestDecisionTellsWhenceOneMaySignInAtThePrompt(t *testing.T) {
+	for source, want := range map[string]string{"own": "and also", "bobs": "but not"} {
+		owner := ann
+		if source == "bobs" {
+			owner = bob
+		}
+		d := Decide(Query{
+			Self: api.Peer{ID: "pweb"}, Source: api.Peer{ID: "p" + source, Name: source, Owner: owner}, Account: Account{Name: "deploy", ID: "1001"}, Now: now, MapIssued: now,
+			Rules:   []api.Rule{{ID: "r1", Name: "web", Users: []api.UserRef{ann}, As: []string{"deploy"}, Conditions: api.Conditions{Prompt: []string{"own"}}}},
+			Subject: Subject{Ref: ann, TokenTime: now, BoundAt: now},
+		})
+		if steps := strings.Join(d.Steps, "\n"); d.Code != reason.OK || !strings.Contains(steps, want+` with a sign-in at ssh's prompt from "`+source+`"`) {
+			t.Errorf("%s: %s, %q", source, d.Code, steps)
+		}
+	}
+}
+
 // Another rule that lets the person in with a certificate lends nothing to one that has prompts.
 func TestRuleWithoutPromptsAddsNothingToASession(t *testing.T) {
 	rules := []api.Rule{

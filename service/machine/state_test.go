@@ -88,11 +88,13 @@ func TestFileThatCannotBeReadIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ content, want string }{
-		"empty":     {"", "damaged"},
-		"truncated": {string(good[:len(good)/2]), "damaged"},
-		"newer":     {strings.Replace(string(good), `"format": 1`, `"format": 2`, 1), api.ErrFormat.Error()},
-		"no keys":   {`{"format": 1}`, "holds no keys"},
-		"short key": {strings.Replace(string(good), `"host_key": "`, `"host_key": "AAAA`, 1), "holds no keys"},
+		"empty":                 {"", "damaged"},
+		"truncated":             {string(good[:len(good)/2]), "damaged"},
+		"newer":                 {strings.Replace(string(good), `"format": 1`, `"format": 2`, 1), api.ErrFormat.Error()},
+		"no keys":               {`{"format": 1}`, "holds no keys"},
+		"another host key":      {strings.Replace(string(good), `"host_key": "`, `"host_key": "AAAA`, 1), "holds no keys"},
+		"another machine key":   {strings.Replace(string(good), `"machine_key": "`, `"machine_key": "AAAA`, 1), "holds no keys"},
+		"another WireGuard key": {strings.Replace(string(good), `"wg_key": "`, `"wg_key": "AAAA`, 1), "holds no keys"},
 	} {
 		if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)
