@@ -107,31 +107,40 @@ func (c *Control) overtake(ctx context.Context, peerID string, have api.Have, m 
 	if err != nil {
 		return m, err
 	}
-	if err := c.compileBetween(ctx); err != nil {
-		return m, err
-	}
-	if made, err := c.Store.Map(ctx, peerID); err == nil {
-		return made, nil
-	}
-	return m, nil
+	return c.newest(ctx, peerID)
 }
 
+// look is how often somebody who waits for a compilation looks whether it was made.
+const look = 5 * time.Millisecond
+
 // newest returns the stored map of a peer, after a compilation when there was none since it joined or since this
-// process started.
+// process started. What a change has stored is for its own Apply to put in force and to tell of: while one is under
+// way, this waits for its compilation. It does not wait for its end, as that may wait for this peer's word.
 func (c *Control) newest(ctx context.Context, peerID string) (store.StoredMap, error) {
-	c.mu.Lock()
-	compiled := c.compiled
-	c.mu.Unlock()
-	if compiled {
-		m, err := c.Store.Map(ctx, peerID)
-		if !errors.Is(err, store.ErrNotFound) {
-			return m, err
+	for {
+		c.mu.Lock()
+		compiled := c.compiled
+		c.mu.Unlock()
+		if compiled {
+			m, err := c.Store.Map(ctx, peerID)
+			if !errors.Is(err, store.ErrNotFound) {
+				return m, err
+			}
+		}
+		if c.changing.TryLock() { // never queueing: a change must not wait for this
+			_, err := c.compile(ctx)
+			c.changing.Unlock()
+			if err != nil {
+				return store.StoredMap{}, err
+			}
+			return c.Store.Map(ctx, peerID)
+		}
+		select {
+		case <-ctx.Done():
+			return store.StoredMap{}, ctx.Err()
+		case <-time.After(look):
 		}
 	}
-	if err := c.compileBetween(ctx); err != nil {
-		return store.StoredMap{}, err
-	}
-	return c.Store.Map(ctx, peerID)
 }
 
 // Detach forgets a connection that ended.

@@ -97,25 +97,19 @@ func (c *Control) run(ctx context.Context) {
 			case <-time.After(settle):
 			}
 		}
-		if err := c.compileBetween(ctx); err != nil && ctx.Err() == nil {
+		for !c.changing.TryLock() { // never queueing: a change must not wait for this
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settle):
+			}
+		}
+		_, err := c.compile(ctx)
+		c.changing.Unlock()
+		if err != nil && ctx.Err() == nil {
 			c.Log.Error("compile the network maps", "err", err)
 		}
 	}
-}
-
-// compileBetween compiles while no change is under way: what a change has stored is for its own Apply to put in force
-// and to tell of.
-func (c *Control) compileBetween(ctx context.Context) error {
-	for !c.changing.TryLock() { // never queueing: a change must not wait for this
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(settle):
-		}
-	}
-	defer c.changing.Unlock()
-	_, err := c.compile(ctx)
-	return err
 }
 
 // untilLook is how long the maps can be left alone: until one grows old, or a login was silent for too long.

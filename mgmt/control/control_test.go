@@ -467,3 +467,34 @@ func TestFirstMachineAfterAStartLeavesAChangeToItsOwnAnswer(t *testing.T) {
 		})
 	}
 }
+
+// The machine that waited for a change's compilation is one that the change's answer waits for.
+func TestChangeHearsOfTheMachineThatWaitedForIt(t *testing.T) {
+	o := open(t)
+	web := o.peer("web-1", 1, "tag:web")
+	ann := o.person("ann")
+	o.policy("web", "user:"+ann.Email, "tag:web", time.Hour)
+	done := o.Change()
+	ann.Blocked = true
+	o.ok(o.store.UpdateUser(t.Context(), ann))
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		conn, err := o.Attach(t.Context(), web.ID, api.Have{}, netip.MustParseAddr("192.0.2.1"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Ack(api.Ack{Version: take(t, conn).Version})
+	}()
+	for end := time.Now().Add(10 * time.Second); !o.Online(web.ID); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not attach")
+		}
+	}
+	if effect := o.apply(); !slices.Equal(effect.Reached, []string{web.Name}) {
+		t.Errorf("the change's answer: %+v", effect)
+	}
+	done()
+	<-told
+}

@@ -13,7 +13,9 @@ run() {
 	case $pkg in ./test/*) make build || { echo 'build failed' && return 1; } ;; esac
 	go test -count=1 -failfast -timeout 5m "${tests[@]}"
 }
-while IFS=$'\t' read -r file pkg old new what; do
+while IFS= read -r line; do
+	# A field may be empty: tabs, as blanks, would be taken together.
+	IFS=$'\x1f' read -r file pkg old new what <<<"${line//$'\t'/$'\x1f'}"
 	case $file in '' | '#'*) continue ;; esac
 	[[ "$file $what" =~ ${1:-.} ]] || continue
 	if ! OLD=$old NEW=$new perl -0pe 'BEGIN { $o = $ENV{OLD}; $n = $ENV{NEW} } $c = s/\Q$o\E/$n/; END { exit($c ? 0 : 1) }' "$file" >"$copy/$file"; then
