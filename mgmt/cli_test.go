@@ -1,6 +1,9 @@
 package main
 
 import (
+	"archive/zip"
+	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -28,8 +31,27 @@ func TestCommands(t *testing.T) {
 			e.Setenv("HOME", dir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": waitFor},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": waitFor, "unzip": unzip},
 	})
+}
+
+// unzip writes all of a zip file's parts into one file.
+func unzip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: unzip FILE TO")
+	}
+	z, err := zip.OpenReader(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer z.Close()
+	var all bytes.Buffer
+	for _, f := range z.File {
+		fmt.Fprintf(&all, "== %s\n", f.Name)
+		r, err := f.Open()
+		ts.Check(err)
+		_, err = all.ReadFrom(r)
+		ts.Check(err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), all.Bytes(), 0o600))
 }
 
 // waitFor waits until a file has a text.

@@ -60,7 +60,7 @@ func rootCommand() *cobra.Command {
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().String("profile", paths.DefaultProfile, "the network to speak of, on a machine that is part of several")
-	root.AddCommand(upCommand(), downCommand(), statusCommand(), explainCommand(), inventoryCommand(), serviceCommand())
+	root.AddCommand(upCommand(), downCommand(), statusCommand(), explainCommand(), inventoryCommand(), serviceCommand(), bundleCommand())
 	root.AddCommand(loginCommands()...)
 	return root
 }

@@ -36,7 +36,7 @@ func setupCommand() *cobra.Command {
 		if err := allowInFirewall(c.Context()); err != nil {
 			fmt.Fprintln(c.ErrOrStderr(), "lanyard:", err)
 		}
-		if url == "" && !allowSSH {
+		if url == "" && key == "" && keyFile == "" && !allowSSH { // with a key alone, a policy names the server
 			return nil
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), time.Minute)

@@ -127,7 +127,7 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 		line("Audit: %d events wait for the management server.", st.Audit.Pending)
 	}
 	if len(st.Managed) > 0 {
-		line("Settled by your administrator: %s.", strings.Join(st.Managed, ", "))
+		line("Settled by your administrator: %s.", settled(st))
 	}
 	for _, p := range st.Problems {
 		line("Problem: %s", safe(p))
@@ -152,6 +152,26 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// settled names what an administrator settled, each place with its settings.
+func settled(st *ipc.Status) string {
+	var places []string
+	by := map[string][]string{}
+	for _, name := range st.Managed {
+		at := st.ManagedBy[name]
+		if by[at] == nil {
+			places = append(places, at)
+		}
+		by[at] = append(by[at], name)
+	}
+	for i, at := range places {
+		places[i] = strings.Join(by[at], ", ")
+		if at != "" {
+			places[i] += " (" + at + ")"
+		}
+	}
+	return strings.Join(places, "; ")
 }
 
 // nextStep is the one command that helps most now.

@@ -54,6 +54,15 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 			[]string{"without word from the management server since 11:00", "Problem: It does not answer."},
 		},
 		{
+			"settled",
+			ipc.Status{
+				State: ipc.StateNew, Managed: []string{"management_url", "allow_ssh", "operator"},
+				ManagedBy: map[string]string{"management_url": `HKLM\SOFTWARE\Policies\Lanyard`, "allow_ssh": "managed.yaml", "operator": "managed.yaml"},
+			},
+			signIn{},
+			[]string{`Settled by your administrator: management_url (HKLM\SOFTWARE\Policies\Lanyard); allow_ssh, operator (managed.yaml).`},
+		},
+		{
 			"who is here",
 			ipc.Status{State: ipc.StateConnected, Self: self, Sessions: []ipc.Session{{ID: "s1", User: "eve\x1b[2J", LocalUser: "deploy", Source: "bos-laptop", Since: now}}},
 			signIn{},

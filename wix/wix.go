@@ -127,7 +127,8 @@ var tables = []string{
 	// The setup key stands in this action's command line: 8192 is msidbCustomActionTypeHideTarget.
 	"UPDATE `CustomAction` SET `Type` = 11346 WHERE `Action` = 'Setup'",
 	"UPDATE `Component` SET `Condition` = 'MANAGEMENT_URL' WHERE `Component` = 'Url'",
-	"UPDATE `Component` SET `Condition` = 'START_TRAY = 1' WHERE `Component` = 'TrayStart'",
+	"UPDATE `Component` SET `Condition` = 'START_TRAY' WHERE `Component` = 'TrayChoice'",
+	"UPDATE `Component` SET `Condition` = 'NOT (START_TRAY = 0)' WHERE `Component` = 'TrayStart'",
 	"CREATE TABLE `Environment` (`Environment` CHAR(72) NOT NULL, `Name` CHAR(255) NOT NULL LOCALIZABLE, `Value` CHAR(255) LOCALIZABLE, `Component_` CHAR(72) NOT NULL PRIMARY KEY `Environment`)",
 	"INSERT INTO `Environment` (`Environment`,`Name`,`Value`,`Component_`) VALUES ('Path','=-*PATH','[~];[INSTALLDIR]','Service')",
 	"INSERT INTO `InstallExecuteSequence` (`Action`,`Condition`,`Sequence`) VALUES ('RemoveEnvironmentStrings','',3300)",

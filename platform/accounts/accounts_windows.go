@@ -116,10 +116,13 @@ func closed(name string) bool {
 	return info.flags&(accountDisabled|accountLocked) != 0 || expired
 }
 
+// PolicyKey is the registry's key, below HKEY_LOCAL_MACHINE, of what Group Policy and Intune settle for Lanyard.
+const PolicyKey = `SOFTWARE\Policies\Lanyard`
+
 // shell is the machine's choice of a shell: what an administrator set for Lanyard, else for Windows' own OpenSSH
 // server, else cmd.exe.
 func shell() string {
-	for _, key := range []string{`SOFTWARE\Policies\Lanyard`, `SOFTWARE\OpenSSH`} {
+	for _, key := range []string{PolicyKey, `SOFTWARE\OpenSSH`} {
 		k, err := registry.OpenKey(registry.LOCAL_MACHINE, key, registry.QUERY_VALUE|registry.WOW64_64KEY)
 		if err != nil {
 			continue

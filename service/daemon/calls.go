@@ -56,8 +56,8 @@ func (d *Daemon) status() *ipc.Status {
 	case st.Enrolled():
 		s.State = ipc.StateDown
 	}
-	names, problems := d.managedProblems()
-	s.Managed, s.Problems = names, append(s.Problems, problems...)
+	names, from, problems := d.managedProblems()
+	s.Managed, s.ManagedBy, s.Problems = names, from, append(s.Problems, problems...)
 	if n != nil {
 		n.describe(s)
 	}

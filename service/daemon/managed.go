@@ -92,16 +92,19 @@ func (d *Daemon) setJoinErr(err error) {
 }
 
 // managedProblems are what status says of the administrator's settings.
-func (d *Daemon) managedProblems() (names, problems []string) {
+func (d *Daemon) managedProblems() (names []string, from map[string]string, problems []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.managed != nil {
-		names = d.managed.Names()
+		names, from = d.managed.Names(), map[string]string{}
+		for _, n := range names {
+			from[n] = d.managed.Source(n)
+		}
 	}
 	for _, err := range []error{d.managedErr, d.joinErr} {
 		if err != nil {
 			problems = append(problems, err.Error())
 		}
 	}
-	return names, problems
+	return names, from, problems
 }

@@ -31,7 +31,7 @@ func (d *Daemon) up(ctx context.Context, r ipc.UpRequest, say func(string)) (nee
 	d.busy.Lock()
 	defer d.busy.Unlock()
 	if d.managedErr != nil {
-		return false, bad("%v.", d.managedErr)
+		return false, bad("%s.", strings.TrimSuffix(d.managedErr.Error(), "."))
 	}
 	if r, err = d.managed.Settle(r); err != nil {
 		return false, &api.Error{Status: http.StatusForbidden, Message: err.Error()}

@@ -58,23 +58,25 @@ const (
 
 // Status is what everyone on the machine may know.
 type Status struct {
-	Profile   string    `json:"profile"`
-	Release   string    `json:"release"`
-	State     State     `json:"state"`
-	Server    string    `json:"server,omitempty"`  // as given to 'lanyard up', with the pin
-	Network   string    `json:"network,omitempty"` // id
-	Self      *Peer     `json:"self,omitempty"`
-	Peers     []Peer    `json:"peers"`
-	SSH       SSH       `json:"ssh"`
-	Sessions  []Session `json:"sessions"` // who is on this machine
-	Tunnel    Tunnel    `json:"tunnel"`
-	Map       *Map      `json:"map,omitempty"`
-	Audit     Audit     `json:"audit"`
-	Operator  string    `json:"operator,omitempty"`
-	Managed   []string  `json:"managed,omitempty"`  // settings that the administrator settled, as managed.yaml calls them
-	Problems  []string  `json:"problems,omitempty"` // one sentence each, with the next step
-	Caller    Caller    `json:"caller"`
-	StartedAt time.Time `json:"started_at"`
+	Profile  string    `json:"profile"`
+	Release  string    `json:"release"`
+	State    State     `json:"state"`
+	Server   string    `json:"server,omitempty"`  // as given to 'lanyard up', with the pin
+	Network  string    `json:"network,omitempty"` // id
+	Self     *Peer     `json:"self,omitempty"`
+	Peers    []Peer    `json:"peers"`
+	SSH      SSH       `json:"ssh"`
+	Sessions []Session `json:"sessions"` // who is on this machine
+	Tunnel   Tunnel    `json:"tunnel"`
+	Map      *Map      `json:"map,omitempty"`
+	Audit    Audit     `json:"audit"`
+	Operator string    `json:"operator,omitempty"`
+	Managed  []string  `json:"managed,omitempty"` // settings that the administrator settled, as managed.yaml calls them
+	// ManagedBy says where each of Managed is settled: a file, or the system's own policy.
+	ManagedBy map[string]string `json:"managed_by,omitempty"`
+	Problems  []string          `json:"problems,omitempty"` // one sentence each, with the next step
+	Caller    Caller            `json:"caller"`
+	StartedAt time.Time         `json:"started_at"`
 }
 
 // Caller is what the daemon takes the caller for.

@@ -6,8 +6,9 @@
 //	userspace: false
 //	operator: ann
 //
-// The settings stand in managed.yaml beside limits.yaml, where only root writes; what is left out, people choose
-// themselves. Packages that are installed without a person may also leave an address in the service's environment,
+// The settings stand in managed.yaml beside limits.yaml, where only root writes, or come from the system's own management:
+// Windows' Group Policy and Intune (policy_windows.go), managed preferences on a Mac (policy_darwin.go). That of the system
+// goes first. What is left out everywhere, people choose themselves. They are read when the service starts. Packages that are installed without a person may also leave an address in the service's environment,
 // LANYARD_MANAGEMENT_URL and LANYARD_ALLOW_SSH, which settle nothing but the first joining, and a setup key in the
 // file setup-key (0600), which is used once and removed.
 package managed
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,16 +47,27 @@ type Settings struct {
 	AllowSSH      *bool   `yaml:"allow_ssh"`
 	Userspace     *bool   `yaml:"userspace"`
 	Operator      *string `yaml:"operator"`
+	// DefaultShell is the shell of sessions (Windows only, where platform/accounts reads it itself).
+	DefaultShell string `yaml:"-"`
+
+	from map[string]string // where each settled setting comes from, by its name in the file
 }
 
 // Load reads the settings of the profile with these paths. Only the machine's own service in its default profile has any.
 func Load(p paths.Paths) (*Settings, error) {
-	name := filepath.Join(filepath.Dir(p.Limits), fileName)
 	if p.Profile != paths.DefaultProfile {
 		return &Settings{}, nil
 	}
+	policy := &Settings{}
+	if p.System && !p.Moved {
+		var err error
+		if policy, err = readPolicy(); err != nil {
+			return nil, fmt.Errorf("the settings that your administrator made in %s cannot be used (%w); ask them to correct the policy", policySource, err)
+		}
+	}
+	name := filepath.Join(filepath.Dir(p.Limits), fileName)
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-		return &Settings{}, nil
+		return policy, nil
 	}
 	b, err := paths.ReadFile(name)
 	if err == nil {
@@ -67,7 +80,46 @@ func Load(p paths.Paths) (*Settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the settings that your administrator made in %s cannot be used (%w); ask them to correct the file", name, err)
 	}
-	return s, nil
+	s.comesFrom(name)
+	return policy.over(s), nil
+}
+
+// over completes s by what other settles.
+func (s *Settings) over(other *Settings) *Settings {
+	all := *s
+	all.from = maps.Clone(other.from)
+	if all.from == nil {
+		all.from = map[string]string{}
+	}
+	maps.Copy(all.from, s.from)
+	if all.ManagementURL == "" {
+		all.ManagementURL = other.ManagementURL
+	}
+	if all.AllowSSH == nil {
+		all.AllowSSH = other.AllowSSH
+	}
+	if all.Userspace == nil {
+		all.Userspace = other.Userspace
+	}
+	if all.Operator == nil {
+		all.Operator = other.Operator
+	}
+	return &all
+}
+
+func (s *Settings) comesFrom(source string) {
+	s.from = map[string]string{}
+	for _, n := range s.Names() {
+		s.from[n] = source
+	}
+}
+
+// Source says where a settled setting comes from.
+func (s *Settings) Source(name string) string {
+	if from := s.from[name]; from != "" {
+		return from
+	}
+	return fileName
 }
 
 // Parse reads the file's content strictly: a word that is not known may be a setting spelt wrong.
@@ -98,6 +150,7 @@ func (s *Settings) Names() []string {
 		{"allow_ssh", s.AllowSSH != nil},
 		{"userspace", s.Userspace != nil},
 		{"operator", s.Operator != nil},
+		{"default_shell", s.DefaultShell != ""},
 	} {
 		if f.set {
 			names = append(names, f.name)
@@ -120,7 +173,7 @@ func (s *Settings) Settle(r ipc.UpRequest) (ipc.UpRequest, error) {
 		refused = "operator"
 	}
 	if refused != "" {
-		return r, fmt.Errorf("your administrator settled %s for this machine; ask them to change it in %s", refused, fileName)
+		return r, fmt.Errorf("your administrator settled %s for this machine; ask them to change it in %s", refused, s.Source(refused))
 	}
 	if s.ManagementURL != "" {
 		r.URL = s.ManagementURL

@@ -12,18 +12,23 @@ import (
 	"lanyard/platform/paths"
 )
 
+// machineMark stands above the line that InstallInclude adds.
+const machineMark = "# Lanyard's machines; Lanyard takes these two lines out again.\n"
+
 // InstallInclude makes the machine's ssh read the drop-in p.DropIn: it makes the folder for drop-ins, and adds one line to
 // the machine's configuration where none reads that folder (FreeBSD, some of Windows). Without a configuration, ssh is
 // not installed, and nothing is done. The line names our own file, so that nobody else's begins to count by it.
-func InstallInclude(p paths.Paths) (changed bool, err error) {
-	old, perm, err := readSystem(systemConfig)
+func InstallInclude(p paths.Paths) (changed bool, err error) { return installInclude(p, systemConfig) }
+
+func installInclude(p paths.Paths, config string) (changed bool, err error) {
+	old, perm, err := readSystem(config)
 	if err != nil || old == nil {
 		return false, err
 	}
 	if err := os.MkdirAll(filepath.Dir(p.DropIn), 0o755); err != nil {
 		return false, fmt.Errorf("make the folder for ssh's drop-ins: %w", err)
 	}
-	if includes(old, filepath.Dir(systemConfig), p.DropIn) {
+	if includes(old, filepath.Dir(config), p.DropIn) {
 		return false, nil
 	}
 	line, err := machineLine(p)
@@ -31,26 +36,34 @@ func InstallInclude(p paths.Paths) (changed bool, err error) {
 		return false, err
 	}
 	// At the top: further down it would belong to the last Host or Match.
-	return true, paths.WriteFile(systemConfig, append([]byte(line), old...), perm)
+	return true, paths.WriteFile(config, append([]byte(machineMark+line), old...), perm)
 }
 
 // RemoveInclude takes the line and the drop-in away again, and the folder when nothing else is in it and a line had to
 // lead there.
 func RemoveInclude(p paths.Paths) error {
-	errs := []error{Remove(p)}
-	old, perm, err := readSystem(systemConfig)
+	return errors.Join(Remove(p), removeInclude(p, systemConfig))
+}
+
+func removeInclude(p paths.Paths, config string) error {
+	old, perm, err := readSystem(config)
 	if err != nil || old == nil {
-		return errors.Join(append(errs, err)...)
+		return err
 	}
 	line, err := machineLine(p)
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		return err
 	}
-	if rest := bytes.Replace(old, []byte(line), nil, 1); len(rest) != len(old) {
-		errs = append(errs, paths.WriteFile(systemConfig, rest, perm))
-		os.Remove(filepath.Dir(p.DropIn)) // fails unless it is empty
+	rest := bytes.Replace(old, []byte(machineMark+line), nil, 1)
+	if len(rest) == len(old) { // as earlier versions wrote it
+		rest = bytes.Replace(old, []byte(line), nil, 1)
 	}
-	return errors.Join(errs...)
+	if len(rest) == len(old) {
+		return nil
+	}
+	err = paths.WriteFile(config, rest, perm)
+	os.Remove(filepath.Dir(p.DropIn)) // fails unless it is empty
+	return err
 }
 
 func machineLine(p paths.Paths) (string, error) {

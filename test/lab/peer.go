@@ -57,9 +57,9 @@ func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, err
 	return p, os.Remove(m.Path(file))
 }
 
-// Service starts the daemon on a machine that is not part of a network yet.
-func (g *Mgmt) Service(ctx context.Context, machine string) (*Peer, error) {
-	p := &Peer{Machine: g.lab.Machine(machine), mgmt: g, argv: []string{g.lab.Program("lanyard"), "service", "run"}}
+// Service starts the daemon on a machine that is not part of a network yet, with more variables in its environment.
+func (g *Mgmt) Service(ctx context.Context, machine string, env ...string) (*Peer, error) {
+	p := &Peer{Machine: g.lab.Machine(machine), mgmt: g, argv: append(append([]string{"env"}, env...), g.lab.Program("lanyard"), "service", "run")}
 	return p, p.StartDaemon(ctx)
 }
 

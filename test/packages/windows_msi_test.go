@@ -24,12 +24,25 @@ const installed = `C:\Program Files\Lanyard\lanyard.exe`
 // msi builds the package of a version.
 func msi(t *testing.T, version string) string {
 	t.Helper()
+	return msiOf(t, version, windowsProgram(t, "lanyard.exe", "service", version))
+}
+
+// msiOf is a package of some program's. What it has in place of the tray never runs.
+func msiOf(t *testing.T, version, program string) string {
+	t.Helper()
+	tray := filepath.Join(t.TempDir(), "lanyard-tray.exe")
+	if err := os.WriteFile(tray, []byte("MZ"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	out, err := filepath.Abs(filepath.Join(build, "windows", version, "lanyard.msi"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := wix.Build(t.Context(), wix.Options{
-		Version: version, Arch: "amd64", Service: windowsProgram(t, "lanyard.exe", "service", version), Time: time.Unix(1.7e9, 0), Out: out,
+		Version: version, Arch: "amd64", Service: program, Tray: tray, Time: time.Unix(1.7e9, 0), Out: out,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +114,7 @@ func path(t *testing.T, m *wine.Machine) string {
 // changed lists what came and went, but for what Windows Installer and Wine keep for themselves.
 func changed(before, after map[string]bool) (list []string) {
 	own := regexp.MustCompile(`(?i)^/users/[^/]*/temp/|^/windows/temp/|^/windows/installer$|\\Temporary System Parameters\\|` +
-		`^\[[^\]]*\\Installer(\\[^\]]*)?\] (\[.*)?$`).MatchString // empty keys of the installer itself
+		`^\[[^\]]*\\(Installer(\\[^\]]*)?|CurrentVersion\\Run)\] (\[.*)?$`).MatchString // empty keys
 	for s := range after {
 		if !before[s] && !own(s) {
 			list = append(list, "+ "+s)
@@ -177,6 +190,23 @@ func TestMSI(t *testing.T) {
 		t.Errorf("ssh_config is %q, %v", config, err)
 	}
 	o.signInFor(name)
+	starts := func() bool {
+		t.Helper()
+		r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Microsoft\Windows\CurrentVersion\Run`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(r, "lanyard-tray.exe")
+	}
+	if !starts() {
+		t.Error("the tray does not start with people's desktops")
+	}
+	// Group Policy settles things; the service reads it when it starts, which the upgrade makes it do.
+	for _, v := range [][]string{{"AllowSSH", "REG_DWORD", "1"}, {"Userspace", "REG_DWORD", "1"}} {
+		if _, err := m.Run(within(t, time.Minute), "reg", "add", `HKLM\Software\Policies\Lanyard`, "/v", v[0], "/t", v[1], "/d", v[2], "/f"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ask := func() {
 		t.Helper()
 		if r := o.sshTo(name, "echo %COMPUTERNAME%& exit 3"); r.code != 3 || !strings.EqualFold(strings.TrimSpace(r.out), name) {
@@ -185,7 +215,7 @@ func TestMSI(t *testing.T) {
 	}
 	ask()
 
-	if err := msiexec("/i", upgrading(t, two)); err != nil {
+	if err := msiexec("/i", upgrading(t, two), "START_TRAY=0"); err != nil {
 		t.Fatal(err)
 	}
 	second := serves(t, m, installed)
@@ -199,6 +229,19 @@ func TestMSI(t *testing.T) {
 		t.Errorf("an upgrade lost the server's address (%v): %s", err, r)
 	}
 	ask()
+	said, err := m.Run(within(t, time.Minute), installed, "status")
+	if want := `Settled by your administrator: allow_ssh, userspace (HKLM\SOFTWARE\Policies\Lanyard).`; err != nil || !strings.Contains(said, want) {
+		t.Errorf("status does not say %q (%v):\n%s", want, err, said)
+	}
+	if said, err := m.Run(within(t, time.Minute), installed, "up", "--allow-ssh=false"); err == nil || !strings.Contains(said+err.Error(), `settled allow_ssh for this machine; ask them to change it in HKLM\SOFTWARE\Policies\Lanyard`) {
+		t.Errorf("somebody overrode the policy: %s, %v", said, err)
+	}
+	if _, err := m.Run(within(t, time.Minute), "reg", "delete", `HKLM\Software\Policies\Lanyard`, "/f"); err != nil {
+		t.Fatal(err)
+	}
+	if starts() {
+		t.Error("with START_TRAY=0 the tray starts")
+	}
 	if err := msiexec("/i", one); err == nil {
 		t.Error("a downgrade is not refused")
 	}
@@ -206,7 +249,14 @@ func TestMSI(t *testing.T) {
 		t.Errorf("after a refused downgrade the version is %q, %v", v, err)
 	}
 
-	if err := msiexec("/x", two); err != nil {
+	three := msiOf(t, "1.0.2", windowsProgram(t, "lanyard.exe", "service", "1.0.1"))
+	if err := msiexec("/i", upgrading(t, three)); err != nil {
+		t.Fatal(err)
+	}
+	if starts() {
+		t.Error("an upgrade forgot START_TRAY=0")
+	}
+	if err := msiexec("/x", three); err != nil {
 		t.Fatal(err)
 	}
 	if got := services(m); len(got) != 0 {
