@@ -402,7 +402,12 @@ func exitOf(t testing.TB, err error) int {
 
 // tool is OpenSSH's ssh, sftp or scp with this configuration.
 func (l *lab) tool(name, config string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	return l.toolFor(time.Minute, name, config, args...)
+}
+
+// toolFor is tool, killed after that time.
+func (l *lab) toolFor(d time.Duration, name, config string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
 	l.t.Cleanup(cancel)
 	c := exec.CommandContext(ctx, name, append([]string{"-F", config}, args...)...)
 	c.Env = append(os.Environ(), "LC_TEST=hello", "LANG=C.UTF-8", "SSH_AUTH_SOCK=")

@@ -48,7 +48,7 @@ func TestManyHeldSessionsLeaveNothing(t *testing.T) {
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()
-			all[i] = l.start(l.tool("ssh", ann, "web-1", "echo ready; cat"))
+			all[i] = l.start(l.toolFor(10*time.Minute, "ssh", ann, "web-1", "echo ready; cat"))
 			all[i].line()
 		})
 	}

@@ -51,6 +51,10 @@ func CanServe(a accounts.Account) bool {
 	return err == nil && system || isOwn(a)
 }
 
+// Networkless reports whether programs of the account have no credentials for other machines: it is logged on without
+// its password.
+func Networkless(a accounts.Account) bool { return !isOwn(a) }
+
 // As runs f with the rights of the account, on a thread of its own. What f starts elsewhere (goroutines) has not got
 // them.
 func As(a accounts.Account, f func()) error {

@@ -235,6 +235,9 @@ func TestExitAndRelease(t *testing.T) {
 }
 
 func TestOtherAccountsNeedRoot(t *testing.T) {
+	if Networkless(accounts.Account{Uid: 12345}) {
+		t.Error("credentials are for Windows")
+	}
 	if os.Geteuid() == 0 {
 		asNobody(t)
 		return

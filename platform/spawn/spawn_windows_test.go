@@ -99,6 +99,9 @@ func TestScopeEndsWhatItStarted(t *testing.T) {
 
 func TestOthersAreNotServedWithoutTheSystem(t *testing.T) {
 	other := accounts.Account{Name: "other", UID: "S-1-5-21-1-2-3-1234"}
+	if !Networkless(other) || Networkless(own(t)) {
+		t.Error("who is logged on without a password has network credentials, or oneself has none")
+	}
 	if CanServe(other) || !CanServe(own(t)) {
 		t.Error("serves somebody else, or not itself")
 	}

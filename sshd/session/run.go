@@ -53,6 +53,9 @@ func (s *Session) startPTY(c spawn.Command, what, command string) error {
 	}
 	p.CloseSlave()
 	s.login.Go(func() { _ = flow.FromChannel(p, s.ch, &s.meter) })
+	if line := notice(what, c.Account); line != "" {
+		_, _ = io.WriteString(s.ch, line)
+	}
 	screen := &busyWriter{w: s.ch}
 	out := s.copyOut(func() error { return flow.ToChannel(screen, p, &s.meter) })
 	s.login.Go(func() {

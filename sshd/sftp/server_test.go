@@ -251,6 +251,7 @@ func TestClientThatDoesNotKeepToTheProtocolIsCutOff(t *testing.T) {
 		"begins without a version": packet(fxpStat, 1, "/"),
 		"sends half a packet":      append(packet(fxpInit, 3), packet(fxpStat, 1, raw{0, 0, 0, 9, '/'})...),
 		"announces a huge one":     {0x7f, 0xff, 0xff, 0xff, fxpStat},
+		"sends one too long":       append(packet(fxpInit, 3), packet(fxpStat, 1, raw(bytes.Repeat([]byte{0}, maxPacket)))...),
 		"announces an empty one":   {0, 0, 0, 0},
 		"ends within one":          append(packet(fxpInit, 3), 0, 0, 0, 9, fxpStat),
 	} {

@@ -196,7 +196,7 @@ func (r outcome) has(f function) bool {
 }
 
 // alsoLooked at for what does not work; their tests on Linux are run elsewhere.
-var alsoLooked = []string{"sshd/forward"}
+var alsoLooked = []string{"sshd/forward", "sshd/session"}
 
 // Every exported function of platform/* is run by its package's tests, on Linux and on the Windows machine, and what
 // says there that it is not supported is what README's table says.
