@@ -437,3 +437,18 @@ func TestClosedMachineSaysSo(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestTerminalNeedsItsCapability(t *testing.T) {
+	l := newLab(t)
+	l.setCan(nil, api.CapExec)
+	ann := l.login("ann", 0)
+	if got := l.ssh(ann, "-tt", "web-1", "tty"); strings.Contains(got.stdout, "/dev/") || !strings.Contains(got.stderr, "PTY allocation request failed") {
+		t.Errorf("%+v", got)
+	}
+	if got := l.ssh(ann, "-T", "web-1", "tty"); !strings.Contains(got.stdout, "not a tty") {
+		t.Errorf("without one: %+v", got)
+	}
+	if e := l.recorded(audit.Refused); len(e) != 1 || e[0].What != "pty" || e[0].Detail != string(api.CapPTY) {
+		t.Errorf("%+v", e)
+	}
+}

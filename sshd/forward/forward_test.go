@@ -1,10 +1,17 @@
 package forward
 
 import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"lanyard/mgmt/api/reason"
+	"lanyard/platform/accounts"
 )
 
 func TestDestinationIsAHostAndAPort(t *testing.T) {
@@ -74,4 +81,57 @@ func FuzzSocketPaths(f *testing.F) {
 			}
 		}
 	})
+}
+
+// asked is a channel that a client asks for.
+type asked struct {
+	payload []byte
+	why     ssh.RejectionReason
+	said    string
+}
+
+func (a *asked) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
+	return nil, nil, errors.New("accepted")
+}
+func (a *asked) ChannelType() string { return "direct-tcpip" }
+func (a *asked) ExtraData() []byte   { return a.payload }
+func (a *asked) Reject(why ssh.RejectionReason, said string) error {
+	a.why, a.said = why, said
+	return nil
+}
+
+// What is granted may be so no more when the connection stands, and who may go nowhere is not told which names exist.
+func TestDestinationIsDecidedAgainAndNamesAreNotTold(t *testing.T) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	port := uint32(ln.Addr().(*net.TCPAddr).Port)
+	for _, c := range []struct {
+		what, host string
+		yes        int // so often the rule grants it
+		why        ssh.RejectionReason
+		refusals   int
+	}{
+		{"granted", "127.0.0.1", 9, 0, 0},
+		{"granted when it was asked for only", "127.0.0.1", 1, ssh.Prohibited, 1},
+		{"not granted", "127.0.0.1", 0, ssh.Prohibited, 1},
+		{"a name that is not there, by who may go nowhere", "no-such-name.invalid", 0, ssh.Prohibited, 1},
+		{"a name that is not there, by who may go there", "no-such-name.invalid", 9, ssh.ConnectionFailed, 0},
+	} {
+		refusals := 0
+		a := &asked{payload: ssh.Marshal(target{c.host, port, "127.0.0.1", 1})}
+		Direct(&Login{
+			Account: accounts.Account{Uid: uint32(os.Geteuid())}, Life: t.Context(),
+			Allowed: func(_ string, ip netip.Addr, port uint16) (netip.AddrPort, bool) {
+				c.yes--
+				return netip.AddrPortFrom(ip, port), c.yes >= 0
+			},
+			Refused: func(string, reason.Code) { refusals++ },
+		}, a)
+		if a.why != c.why || refusals != c.refusals {
+			t.Errorf("%s: rejected with %v (%q), %d refusals recorded", c.what, a.why, a.said, refusals)
+		}
+	}
 }

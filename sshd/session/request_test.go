@@ -126,8 +126,10 @@ func FuzzWindowChange(f *testing.F) {
 
 func FuzzX11Request(f *testing.F) {
 	f.Add(ssh.Marshal(x11Request{true, "MIT-MAGIC-COOKIE-1", "00ff", 0}))
-	f.Add(ssh.Marshal(x11Request{false, "MIT-MAGIC-COOKIE-1", "00ff\nadd :0 x 00", 1 << 31}))
-	f.Add(ssh.Marshal(x11Request{false, "a b", strings.Repeat("0", 257), 255}))
+	f.Add(ssh.Marshal(x11Request{false, "MIT-MAGIC-COOKIE-1", "00ff\nadd :0 x 00", 0}))
+	f.Add(ssh.Marshal(x11Request{false, "MIT-MAGIC-COOKIE-1", "00ff", 1 << 31}))
+	f.Add(ssh.Marshal(x11Request{false, "a b", "00ff", 255}))
+	f.Add(ssh.Marshal(x11Request{false, "x", strings.Repeat("0", 257), 0}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseX11(b)
 		// Both stand in xauth's commands, which end with a line.
