@@ -27,6 +27,7 @@ func TestUmaskIsThatOfTheSystemsSessions(t *testing.T) {
 		{"session optional pam_umask.so\n", "# UMASK 077\nUMASK\t\t027\n", 0o27},
 		{"#session optional pam_umask.so\n", "UMASK 027\n", 0o22},
 		{"session optional pam_umask.so\n", "UMASK nonsense\n", 0o22},
+		{"session optional pam_umask.so\n", "UMASK 7022\n", 0o22},
 		{"session optional pam_umask.so\n", "", 0o22},
 		{"session optional pam_umask.so umask=0077\n", "UMASK 027\n", 0o77},
 	} {
