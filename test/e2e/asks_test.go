@@ -27,6 +27,7 @@ type notices struct {
 type notice struct {
 	id      uint32
 	title   string
+	body    string
 	actions []string
 }
 
@@ -34,10 +35,10 @@ const notifications = "org.freedesktop.Notifications"
 
 func (*notices) GetCapabilities() ([]string, *dbus.Error) { return []string{"actions", "body"}, nil }
 
-func (n *notices) Notify(_ string, _ uint32, _, title, _ string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
+func (n *notices) Notify(_ string, _ uint32, _, title, body string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.all = append(n.all, notice{uint32(len(n.all) + 1), title, actions})
+	n.all = append(n.all, notice{uint32(len(n.all) + 1), title, body, actions})
 	return uint32(len(n.all)), nil
 }
 

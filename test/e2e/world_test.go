@@ -21,6 +21,10 @@ import (
 
 func TestMain(m *testing.M) {
 	lab.Main()
+	if pid := os.Getenv(agentEnv); pid != "" {
+		fmt.Println(runAgent(pid))
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
