@@ -51,7 +51,8 @@ TOOLS_NEEDED := ssh=openssh-client scp=openssh-client ssh-keygen=openssh-client 
 ifdef ROOT
 TOOLS_NEEDED += sshd=openssh-server xauth=xauth python3=python3 nft=nftables ip=iproute2 nsenter=util-linux ufw=ufw iptables=iptables \
   plink=putty-tools dbclient=dropbear-bin script=bsdutils /usr/lib/python3/dist-packages/paramiko/__init__.py=python3-paramiko \
-  gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon pkexec=pkexec /usr/lib/polkit-1/polkitd=polkitd pgrep=procps
+  gnome-keyring-daemon=gnome-keyring dbus-run-session=dbus-daemon pkexec=pkexec /usr/lib/polkit-1/polkitd=polkitd pgrep=procps \
+  /usr/share/bash-completion/bash_completion=bash-completion
 # program=package; a path stands for a file that must be there.
 TOOLS_NEEDED_clients := sshd=openssh-server sftp=openssh-client ssh-copy-id=openssh-client ssh-audit=ssh-audit rsync=rsync git=git \
   sshfs=sshfs ansible=ansible-core python3=python3 /usr/lib/python3/dist-packages/paramiko=python3-paramiko plink=putty-tools \

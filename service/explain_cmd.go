@@ -48,7 +48,7 @@ func explainCommand() *cobra.Command {
 				return err
 			}
 		}
-		r.Target, r.Account = strings.TrimSuffix(machine, ".lanyard.internal"), account
+		r.Target, r.Account = machineName(profileOf(c), machine), account
 		if r.Source == "" {
 			r.Source = m.PeerID
 		}
@@ -70,6 +70,15 @@ func explainCommand() *cobra.Command {
 	return c
 }
 
+// machineName is what the network calls the machine that ssh here calls host.
+func machineName(profile, host string) string {
+	name := strings.TrimSuffix(host, "."+api.Zone)
+	if profile != paths.DefaultProfile {
+		name = strings.TrimSuffix(name, "."+profile)
+	}
+	return name
+}
+
 // onlyAccount is the account that ssh would take when none is typed.
 func onlyAccount(c *cobra.Command, machine string) (string, error) {
 	d, err := dial(c)
@@ -82,7 +91,7 @@ func onlyAccount(c *cobra.Command, machine string) (string, error) {
 		return "", err
 	}
 	for _, p := range st.Peers {
-		if (p.Name == machine || p.ID == machine || p.Name+".lanyard.internal" == machine) && p.LoginAs != "" {
+		if (p.Name == machine || p.ID == machine || p.Name == machineName(profileOf(c), machine)) && p.LoginAs != "" {
 			return p.LoginAs, nil
 		}
 	}

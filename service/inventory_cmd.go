@@ -73,7 +73,7 @@ func inventory(peers []ipc.Peer) (groups map[string]any, vars map[string]hostVar
 		if !p.ServesSSH {
 			continue
 		}
-		vars[p.Name] = hostVars{Host: peerName(p), User: p.LoginAs, ID: p.ID, OS: p.OS, Addr: p.Addr4.String()}
+		vars[p.Name] = hostVars{Host: p.Host(), User: p.LoginAs, ID: p.ID, OS: p.OS, Addr: p.Addr4.String()}
 		names := []string{"lanyard"}
 		for _, t := range p.Tags {
 			names = append(names, "tag_"+noWord.ReplaceAllString(strings.TrimPrefix(t, "tag:"), "_"))

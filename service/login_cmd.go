@@ -228,10 +228,7 @@ func firstMachine(st *ipc.Status, me *api.Me) (string, bool) {
 			if p.ID != r.Peer || !p.ServesSSH || api.CheckName(p.Name) != nil {
 				continue
 			}
-			if p.ShortName {
-				return p.Name, true
-			}
-			return p.Name + ".lanyard.internal", true
+			return p.Host(), true
 		}
 	}
 	return "", false

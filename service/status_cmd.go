@@ -104,12 +104,12 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	}
 	for _, p := range st.Peers {
 		if len(p.MachineAccounts) > 0 {
-			line("Without a sign-in, %s lets these accounts of this machine in: %s.", peerName(p), safe(strings.Join(p.MachineAccounts, ", ")))
+			line("Without a sign-in, %s lets these accounts of this machine in: %s.", p.Host(), safe(strings.Join(p.MachineAccounts, ", ")))
 		}
 	}
 	for _, p := range st.Peers {
 		if p.AnyProcess {
-			line("%s lets in anyone who can run a program on this machine.", peerName(p))
+			line("%s lets in anyone who can run a program on this machine.", p.Host())
 		}
 	}
 	if st.Tunnel.Mode != "" {
@@ -136,7 +136,7 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	if len(st.Peers) > 0 {
 		fmt.Fprintln(tw, "\nMachine\tAddress\tSSH\tLast heard of")
 		for _, p := range st.Peers {
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", peerName(p), p.Addr4, served(p), heard(p.Handshake, now))
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", p.Host(), p.Addr4, served(p), heard(p.Handshake, now))
 		}
 		tw.Flush()
 	}
@@ -188,14 +188,14 @@ func nextStep(st *ipc.Status, me signIn) string {
 	if !me.SignedIn && !slices.ContainsFunc(st.Peers, asMachine) {
 		for _, p := range st.Peers {
 			if p.ServesSSH {
-				return "lanyard login"
+				return loginCommandLine(st.Profile)
 			}
 		}
 		return ""
 	}
 	for _, p := range st.Peers {
 		if p.ServesSSH && (me.SignedIn || asMachine(p)) {
-			target := peerName(p)
+			target := p.Host()
 			if p.LoginAs == "" {
 				target = "ACCOUNT@" + target
 			}
@@ -206,13 +206,6 @@ func nextStep(st *ipc.Status, me signIn) string {
 		}
 	}
 	return ""
-}
-
-func peerName(p ipc.Peer) string {
-	if p.ShortName {
-		return p.Name
-	}
-	return p.Name + ".lanyard.internal"
 }
 
 func served(p ipc.Peer) string {

@@ -81,6 +81,9 @@ func upCommand() *cobra.Command {
 
 func up(ctx context.Context, d *ipc.Client, profile string, r ipc.UpRequest, say func(string)) error {
 	needLogin, err := d.Up(ctx, r, say)
+	if err == nil && !needLogin {
+		sayNext(ctx, d, profile, say)
+	}
 	if err != nil || !needLogin {
 		return err
 	}
@@ -112,11 +115,40 @@ func up(ctx context.Context, d *ipc.Client, profile string, r ipc.UpRequest, say
 	}
 	if paths.Privileged() {
 		// The sign-in was for the machine: an administrator's own ssh is not meant to be somebody's.
-		say("To use ssh as yourself, run 'lanyard login' from your own account.")
+		say("Next, from your own account: " + loginCommandLine(profile))
 		return nil
 	}
-	_, err = cfg.Adopt(ctx, l, reply.PeerID)
-	return err
+	if _, err := cfg.Adopt(ctx, l, reply.PeerID); err != nil {
+		return err
+	}
+	startKeeper(profile, reply.PeerID)
+	sayNext(ctx, d, profile, say)
+	return nil
+}
+
+// sayNext tells what to type now that the machine is connected.
+func sayNext(ctx context.Context, d *ipc.Client, profile string, say func(string)) {
+	st, err := d.Status(ctx)
+	if err != nil || st.Self == nil {
+		return // 'up' has said how it stands
+	}
+	next := nextStep(st, whoIsSignedIn(st))
+	switch {
+	case st.SSH.Allowed:
+		say("Next, on another machine of the network: ssh " + st.Self.Host())
+	case next == "" || next == loginCommandLine(profile) && paths.Privileged():
+		say("Next, from your own account: " + loginCommandLine(profile))
+	default:
+		say("Next: " + next)
+	}
+}
+
+// loginCommandLine is what a person types to sign in.
+func loginCommandLine(profile string) string {
+	if profile != "" && profile != paths.DefaultProfile {
+		return "lanyard --profile " + profile + " login"
+	}
+	return "lanyard login"
 }
 
 // maxSetupKey is longer than any setup key.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 )
 
 // DefaultProfile is the profile that commands use when none is named.
@@ -108,6 +109,9 @@ func layout(profile string, system bool, state, run string) Paths {
 	p.Login = filepath.Join(userState(), profile)
 	if system {
 		p.DropIn = systemDropIn
+		if profile != DefaultProfile {
+			p.DropIn = strings.TrimSuffix(systemDropIn, ".conf") + "-" + profile + ".conf"
+		}
 		p.Limits = filepath.Join(systemConfig, "limits.yaml")
 		p.SSHDirConfig = "~/.ssh"
 	} else {

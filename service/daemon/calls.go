@@ -19,6 +19,7 @@ import (
 	"lanyard/mgmt/policy"
 	"lanyard/platform/accounts"
 	"lanyard/service/ipc"
+	"lanyard/service/names"
 	"lanyard/service/netmap"
 	"lanyard/service/sshconfig"
 	"lanyard/service/tunnel"
@@ -114,10 +115,10 @@ func (n *network) describe(s *ipc.Status) {
 	for _, p := range ts.Peers {
 		flow[p.ID] = p
 	}
-	self := peer(m.Self, m.Self, tunnel.PeerStatus{})
+	self := n.peer(m, m.Self, tunnel.PeerStatus{})
 	s.Self = &self
 	for _, p := range m.Peers {
-		s.Peers = append(s.Peers, peer(p, m.Self, flow[p.ID]))
+		s.Peers = append(s.Peers, n.peer(m, p, flow[p.ID]))
 	}
 	s.Sessions = append(n.sessions(), n.d.old.Sessions()...)
 }
@@ -134,10 +135,10 @@ func (n *network) sessions() []ipc.Session {
 	return all
 }
 
-func peer(p, self api.Peer, t tunnel.PeerStatus) ipc.Peer {
+func (n *network) peer(m *api.Map, p api.Peer, t tunnel.PeerStatus) ipc.Peer {
 	return ipc.Peer{
-		ID: p.ID, Name: p.Name, ShortName: p.ShortName, Addr4: p.Addr4, Addr6: p.Addr6, Tags: p.Tags, OS: p.OS,
-		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, MachineAccounts: p.MachineAccounts, AnyProcess: p.AnyProcess, TokenAge: p.TokenAge, Own: !p.Owner.IsZero() && p.Owner == self.Owner,
+		ID: p.ID, Name: p.Name, ShortName: p.ShortName, SSHName: sshconfig.HostNames(n.d.opt.Profile, m, p.Name, p.ShortName)[0], Addr4: p.Addr4, Addr6: p.Addr6, Tags: p.Tags, OS: p.OS,
+		ServesSSH: p.ServesSSH, LoginAs: p.LoginAs, MachineAccounts: p.MachineAccounts, AnyProcess: p.AnyProcess, TokenAge: p.TokenAge, Own: !p.Owner.IsZero() && p.Owner == m.Self.Owner,
 		Endpoint: t.Endpoint, Handshake: t.LastHandshake, RxBytes: int64(t.RxBytes), TxBytes: int64(t.TxBytes),
 	}
 }
@@ -217,7 +218,7 @@ func (d *Daemon) ask(ctx context.Context, who ipc.Who, r ipc.AskRequest) error {
 	to := ""
 	if n := d.network(); n != nil && n.store != nil && n.store.Current() != nil {
 		if p, ok := sshconfig.Lookup(n.store.Current(), r.To); ok && api.CheckName(p.Name) == nil {
-			to = p.Name
+			to = names.Short(d.opt.Profile, p.Name)
 		}
 	}
 	return d.asks.Ask(ctx, who, to)

@@ -90,6 +90,7 @@ type Peer struct {
 	ID        string         `json:"id"`
 	Name      string         `json:"name"`
 	ShortName bool           `json:"short_name,omitempty"`
+	SSHName   string         `json:"ssh_name,omitempty"` // what ssh on this machine calls it; see Host
 	Addr4     netip.Addr     `json:"addr4"`
 	Addr6     netip.Addr     `json:"addr6"`
 	Tags      []string       `json:"tags,omitempty"`
@@ -108,6 +109,17 @@ type Peer struct {
 	Handshake time.Time `json:"handshake,omitzero"`
 	RxBytes   int64     `json:"rx_bytes,omitempty"`
 	TxBytes   int64     `json:"tx_bytes,omitempty"`
+}
+
+// Host is what ssh on this machine calls the peer.
+func (p Peer) Host() string {
+	switch {
+	case p.SSHName != "":
+		return p.SSHName
+	case p.ShortName: // by a service that is older than this program
+		return p.Name
+	}
+	return p.Name + "." + api.Zone
 }
 
 // SSH says whether and how this machine serves SSH over the tunnel.

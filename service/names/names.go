@@ -18,6 +18,7 @@ import (
 	"slices"
 
 	"lanyard/mgmt/api"
+	"lanyard/platform/paths"
 )
 
 // maxFile bounds the hosts file, in bytes; a larger one is left alone.
@@ -34,6 +35,18 @@ func Apply(file, profile string, m *api.Map) error {
 
 // Remove takes the marked part out of the hosts file. It is no error when there is none.
 func Remove(file, profile string) error { return edit(file, profile, nil) }
+
+// Short is what this machine calls the one called name: as its network does, and in a profile of its own below the
+// profile's name, so that networks' names never clash here.
+func Short(profile, name string) string {
+	if profile == paths.DefaultProfile {
+		return name
+	}
+	return name + "." + profile
+}
+
+// Full is Short in the network's zone.
+func Full(profile, name, zone string) string { return Short(profile, name) + "." + zone }
 
 func begin(profile string) []byte {
 	return []byte("# BEGIN Lanyard " + profile + ": written by the service, changes in here are lost")
@@ -55,7 +68,7 @@ func render(profile string, m *api.Map) []byte {
 		seen[p.Name] = true
 		for _, addr := range []netip.Addr{p.Addr4, p.Addr6} {
 			if addr.IsValid() && (m.Overlay4.Contains(addr) || m.Overlay6.Contains(addr)) {
-				fmt.Fprintf(&b, "%s\t%s.%s%s", addr, p.Name, zone, newline)
+				fmt.Fprintf(&b, "%s\t%s%s", addr, Full(profile, p.Name, zone), newline)
 			}
 		}
 	}

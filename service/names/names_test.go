@@ -163,3 +163,14 @@ func FuzzReplace(f *testing.F) {
 		}
 	})
 }
+
+func TestOtherProfilesNamesEndInTheProfile(t *testing.T) {
+	for profile, want := range map[string]string{"default": "web-1.lanyard.internal", "prod": "web-1.prod.lanyard.internal"} {
+		if got := Full(profile, "web-1", "lanyard.internal"); got != want {
+			t.Errorf("%s: %s, want %s", profile, got, want)
+		}
+	}
+	if a, b := Short("default", "web-1"), Short("prod", "web-1"); a != "web-1" || b != "web-1.prod" {
+		t.Errorf("%s, %s", a, b)
+	}
+}

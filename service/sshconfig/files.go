@@ -31,7 +31,7 @@ func Apply(in Input) (*Files, error) {
 		return f, err
 	}
 	if dir := filepath.Dir(in.Paths.DropIn); dir != in.Paths.State {
-		if err := dropInFolder(dir); err != nil {
+		if err := dropInFolder(in.Paths.DropIn); err != nil {
 			return f, err
 		}
 	}
@@ -47,7 +47,7 @@ func Remove(p paths.Paths) error {
 		}
 	}
 	if p.System && !p.Moved {
-		errs = append(errs, leaveDropInFolder(filepath.Dir(p.DropIn)))
+		errs = append(errs, leaveDropInFolder(p.DropIn))
 	}
 	return errors.Join(errs...)
 }

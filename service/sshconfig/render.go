@@ -34,6 +34,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/reason"
 	"lanyard/platform/paths"
+	"lanyard/service/names"
 )
 
 // Input is all that the files depend on.
@@ -82,11 +83,7 @@ func Render(in Input) (*Files, error) {
 	var b, known bytes.Buffer
 	b.WriteString("# Written by Lanyard from the network map. Do not edit: it is written anew at every change.\n")
 	for _, p := range peers {
-		names := p.Name + "." + m.ZoneName()
-		if p.ShortName {
-			names = p.Name + " " + names
-		}
-		fmt.Fprintf(&b, "Host %s\n\tHostName %s\n", names, p.Addr4)
+		fmt.Fprintf(&b, "Host %s\n\tHostName %s\n", strings.Join(HostNames(in.Paths.Profile, m, p.Name, p.ShortName), " "), p.Addr4)
 		for _, line := range hostKeyLines(p) {
 			known.WriteString(line)
 		}
@@ -122,20 +119,26 @@ func Render(in Input) (*Files, error) {
 	for _, r := range m.Refused {
 		// By the name that is left after the person's own entries: one of those with another HostName stays theirs.
 		if code := reason.Code(r.Code); api.CheckName(r.Name) == nil && code.Known() {
-			names := r.Name + "." + m.ZoneName()
-			if r.ShortName {
-				names += "," + r.Name
-			}
-			fmt.Fprintf(&b, "Match host %s\n\tProxyCommand %s openssh refused %s\n", names, program, code)
+			fmt.Fprintf(&b, "Match host %s\n\tProxyCommand %s openssh refused %s\n",
+				strings.Join(HostNames(in.Paths.Profile, m, r.Name, r.ShortName), ","), program, code)
 		}
 	}
 	if api.CheckName(m.Self.Name) == nil {
 		// Only the name in the zone: what the bare one means here was settled before us.
-		fmt.Fprintf(&b, "Match host %s.%s\n\tProxyCommand %s openssh refused %s\n", m.Self.Name, m.ZoneName(), program, reason.ThisMachine)
+		fmt.Fprintf(&b, "Match host %s\n\tProxyCommand %s openssh refused %s\n", names.Full(in.Paths.Profile, m.Self.Name, m.ZoneName()), program, reason.ThisMachine)
 	}
 	b.WriteString("Match all\n")
 	out.Config, out.KnownHosts = b.Bytes(), known.Bytes()
 	return out, nil
+}
+
+// HostNames is what ssh on this machine calls the one called name, the shortest first. A short one has to be approved.
+func HostNames(profile string, m *api.Map, name string, short bool) []string {
+	full := names.Full(profile, name, m.ZoneName())
+	if short {
+		return []string{names.Short(profile, name), full}
+	}
+	return []string{full}
 }
 
 // logins are the accounts that Render sets, each once.

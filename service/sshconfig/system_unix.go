@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"lanyard/platform/paths"
 )
@@ -14,7 +15,8 @@ import (
 const systemConfig = "/etc/ssh/ssh_config"
 
 // dropInFolder checks the machine's folder for drop-ins.
-func dropInFolder(dir string) error {
+func dropInFolder(dropIn string) error {
+	dir := filepath.Dir(dropIn)
 	fi, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNoFolder

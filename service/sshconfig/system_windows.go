@@ -19,13 +19,14 @@ const includeMark = "# Lanyard's machines; Lanyard takes these lines out again.\
 
 // dropInFolder makes the folder for drop-ins, below that of OpenSSH, and has OpenSSH read it. Any user may make folders
 // in ProgramData: those that somebody else owns or may change are refused.
-func dropInFolder(dir string) error {
+func dropInFolder(dropIn string) error {
+	dir := filepath.Dir(dropIn)
 	for _, d := range []string{filepath.Dir(dir), dir} {
 		if err := paths.SharedDir(d); err != nil {
 			return fmt.Errorf("%w; no ssh configuration is written", err)
 		}
 	}
-	line, err := includeLine(dir)
+	line, err := includeLine(dropIn)
 	if err != nil {
 		return err
 	}
@@ -40,14 +41,15 @@ func dropInFolder(dir string) error {
 	return paths.WriteFile(systemConfig, append([]byte(includeMark+line), old...), 0o644)
 }
 
-func includeLine(dir string) (string, error) {
-	word, err := configWord(filepath.Join(dir, "20-lanyard.conf"))
+func includeLine(dropIn string) (string, error) {
+	word, err := configWord(dropIn)
 	return "Include " + word + "\n", err
 }
 
 // leaveDropInFolder takes away what dropInFolder made, unless others use it.
-func leaveDropInFolder(dir string) error {
-	line, err := includeLine(dir)
+func leaveDropInFolder(dropIn string) error {
+	dir := filepath.Dir(dropIn)
+	line, err := includeLine(dropIn)
 	if err != nil {
 		return err
 	}

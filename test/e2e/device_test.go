@@ -76,6 +76,9 @@ func TestDeviceLogin(t *testing.T) {
 		if lab.ExitCode(p.Err()) != 0 || !strings.Contains(p.Text(), "You are ann <ann@example.com>.") {
 			t.Fatalf("%v\n%s", p.Err(), p.Text())
 		}
+		if !strings.Contains(p.Text(), "Next: ") || !strings.Contains(p.Text(), "ssh web-1") {
+			t.Errorf("what to type next is not said:\n%s", p.Text())
+		}
 		if r := w.ssh("ann", "echo for $LANYARD_USER"); r.code != 0 || r.out != "for ann@example.com\n" {
 			t.Errorf("%s", r)
 		}

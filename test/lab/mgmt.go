@@ -82,7 +82,7 @@ func (g *Mgmt) CA() string {
 	if !g.lab.Root {
 		return ""
 	}
-	return filepath.Join(g.lab.Dir, "ca.pem")
+	return filepath.Join(g.lab.Dir, "ca-"+g.Name+".pem")
 }
 
 // Admin runs an admin command, as in Admin(ctx, "user", "block", "ann@example.com").

@@ -18,23 +18,29 @@ type Peer struct {
 	*Machine
 	Daemon *Process
 
-	mgmt *Mgmt
-	argv []string
+	mgmt    *Mgmt
+	argv    []string
+	profile []string // the flag that names another profile than the default one
 }
 
 // Joining says how a machine joins.
 type Joining struct {
 	Tags      []string
-	SSH       bool // serves SSH over the tunnel
-	Userspace bool // netstack even as root; rootless always
+	SSH       bool   // serves SSH over the tunnel
+	Userspace bool   // netstack even as root; rootless always
+	Name      string // in the network; empty: the machine's
+	Profile   string // of a machine that is part of several networks
 }
 
 // Enrol starts the daemon on a machine and enrols it with a setup key.
 func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, error) {
 	m := g.lab.Machine(machine)
-	p, err := g.Service(ctx, machine)
+	p, err := g.service(ctx, machine, j.Profile)
 	if err != nil {
 		return nil, err
+	}
+	if j.Name == "" {
+		j.Name = machine
 	}
 	key, err := g.SetupKey(ctx, j.Tags...)
 	if err != nil {
@@ -44,7 +50,7 @@ func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, err
 	if err := m.Write(file, "", 0o600, []byte(key+"\n")); err != nil {
 		return nil, err
 	}
-	args := []string{"up", g.Join, "--setup-key-file", file, "--name", machine}
+	args := []string{"up", g.Join, "--setup-key-file", file, "--name", j.Name}
 	if j.Userspace || !g.lab.Root {
 		args = append(args, "--userspace")
 	}
@@ -59,7 +65,16 @@ func (g *Mgmt) Enrol(ctx context.Context, machine string, j Joining) (*Peer, err
 
 // Service starts the daemon on a machine that is not part of a network yet, with more variables in its environment.
 func (g *Mgmt) Service(ctx context.Context, machine string, env ...string) (*Peer, error) {
-	p := &Peer{Machine: g.lab.Machine(machine), mgmt: g, argv: append(append([]string{"env"}, env...), g.lab.Program("lanyard"), "service", "run")}
+	return g.service(ctx, machine, "", env...)
+}
+
+func (g *Mgmt) service(ctx context.Context, machine, profile string, env ...string) (*Peer, error) {
+	p := &Peer{Machine: g.lab.Machine(machine), mgmt: g}
+	if profile != "" {
+		p.profile = []string{"--profile", profile}
+	}
+	p.argv = append(append([]string{"env"}, env...), g.lab.Program("lanyard"))
+	p.argv = append(append(p.argv, p.profile...), "service", "run")
 	return p, p.StartDaemon(ctx)
 }
 
@@ -94,7 +109,7 @@ func (p *Peer) StartDaemon(ctx context.Context) (err error) {
 
 // Lanyard runs a command of the product's CLI as an account.
 func (p *Peer) Lanyard(ctx context.Context, account string, args ...string) (string, error) {
-	return p.Output(ctx, account, append([]string{p.lab.Program("lanyard")}, args...)...)
+	return p.Output(ctx, account, append(append([]string{p.lab.Program("lanyard")}, p.profile...), args...)...)
 }
 
 // Status is what `lanyard status --json` prints, as far as the lab needs it.
@@ -210,7 +225,7 @@ type Person struct {
 
 // Login signs a person in as an account: `lanyard login` opens $BROWSER, which is the scripted one. args are more of its.
 func (p *Peer) Login(ctx context.Context, account string, who Person, args ...string) (string, error) {
-	return p.signIn(ctx, account, who, append([]string{p.lab.Program("lanyard"), "login"}, args...)...)
+	return p.signIn(ctx, account, who, append(append(append([]string{p.lab.Program("lanyard")}, p.profile...), "login"), args...)...)
 }
 
 // signIn runs a program that opens the scripted browser, in which somebody signs in.

@@ -289,12 +289,7 @@ func online(p ipc.Peer, now time.Time) bool {
 }
 
 // SSHName is what ssh on this machine calls p.
-func SSHName(p ipc.Peer) string {
-	if p.ShortName {
-		return p.Name
-	}
-	return p.Name + ".lanyard.internal"
-}
+func SSHName(p ipc.Peer) string { return p.Host() }
 
 func machines(s State, verb Verb) []Row {
 	all := reachable(s)
