@@ -25,6 +25,7 @@ var differences string
 // inventory is what a session can tell of itself, a fact a line: "KIND NAME VALUE". Its arguments are the $0 of the shell
 // that calls it, and the file.
 const inventory = `#!/bin/bash
+for f in /proc/$$/fd/*; do [ -e "$f" ] && open+="${f##*/} "; done
 exec 3>"$2.part" 4>&1 1>&3 2>&1
 say=$(loginctl show-session "$XDG_SESSION_ID")
 value() { sed -n "s/^$1=//p" <<<"$say"; }
@@ -51,7 +52,7 @@ echo "process ignored $(sed -n 's/SigIgn:\t//p' /proc/self/status)"
 echo "process capabilities $(sed -n 's/Cap.*:\t//p' /proc/self/status | tr '\n' ' ')"
 echo "process privileges $(sed -n 's/NoNewPrivs:\t//p' /proc/self/status)"
 echo "process seccomp $(sed -n 's/Seccomp:\t//p' /proc/self/status)"
-echo "process descriptors $(for f in /proc/$$/fd/*; do [ -e "$f" ] && echo -n "${f##*/} "; done)"
+echo "process descriptors $open"
 echo "process cgroup $(sed -n 's/session-[^.]*/session-N/;s/^0:://p' /proc/self/cgroup)"
 echo "process keyring $(sed -n '/_ses/p' /proc/keys | tr -s ' ' | cut -d' ' -f 5,6,7,8 | sort | tr '\n' ' ')"
 if [ -t 4 ]; then
