@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
+	"os/user"
 	"strings"
 	"testing"
 
@@ -107,6 +107,14 @@ func TestDestinationIsDecidedAgainAndNamesAreNotTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := accounts.Lookup(me.Username)
+	if err != nil {
+		t.Fatal(err)
+	}
 	port := uint32(ln.Addr().(*net.TCPAddr).Port)
 	for _, c := range []struct {
 		what, host string
@@ -123,7 +131,7 @@ func TestDestinationIsDecidedAgainAndNamesAreNotTold(t *testing.T) {
 		refusals := 0
 		a := &asked{payload: ssh.Marshal(target{c.host, port, "127.0.0.1", 1})}
 		Direct(&Login{
-			Account: accounts.Account{Uid: uint32(os.Geteuid())}, Life: t.Context(),
+			Account: own, Life: t.Context(),
 			Allowed: func(_ string, ip netip.Addr, port uint16) (netip.AddrPort, bool) {
 				c.yes--
 				return netip.AddrPortFrom(ip, port), c.yes >= 0
