@@ -20,7 +20,7 @@ type options struct {
 	packages             []string
 }
 
-var allFormats = []string{"deb", "rpm", "apk", "arch", "macos", "freebsd", "msi", "tar", "sbom"}
+var allFormats = []string{"deb", "rpm", "apk", "arch", "macos", "freebsd", "msi", "oci", "tar", "sbom"}
 
 // job is one run: everything that the makers of packages need to know.
 type job struct {
@@ -81,7 +81,7 @@ func build(ctx context.Context, o options, log io.Writer) (err error) {
 	fmt.Fprintf(log, "Lanyard %s of %s\n", v, v.Time.Format(time.DateTime))
 	makers := map[string]func(context.Context) error{
 		"deb": j.linux("deb"), "rpm": j.linux("rpm"), "apk": j.linux("apk"), "arch": j.linux("archlinux"),
-		"macos": j.macos, "freebsd": j.freebsd, "msi": j.windows, "tar": j.archives, "sbom": j.bills,
+		"macos": j.macos, "freebsd": j.freebsd, "msi": j.windows, "oci": j.image, "tar": j.archives, "sbom": j.bills,
 	}
 	for _, f := range o.formats {
 		start := time.Now()

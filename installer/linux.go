@@ -216,6 +216,7 @@ func (j *job) rpm(info *nfpm.Info, p program) error {
 	info.RPM.BuildHost = "localhost"
 	info.RPM.Summary = words[p].summary
 	info.RPM.Group = "System Environment/Daemons"
+	info.Depends = []string{"/bin/sh"} // of the scripts, as rpmbuild finds by itself
 	if p == peer {
 		info.Recommends = []string{"openssh-clients"}
 	}
@@ -223,7 +224,7 @@ func (j *job) rpm(info *nfpm.Info, p program) error {
 	j.sign.rpm(info)
 	places := map[string]*string{"rpm.post": &s.PostInstall, "rpm.preun": &s.PreRemove, "rpm.postun": &s.PostRemove}
 	if p == server {
-		info.Depends = []string{"shadow-utils"}
+		info.Depends = append(info.Depends, "shadow-utils")
 		places["rpm.pre"] = &s.PreInstall
 	}
 	return j.scripts(p, places)

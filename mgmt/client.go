@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -25,11 +24,10 @@ import (
 
 // call asks the running server through its admin socket. in and out may be nil.
 func (a *app) call(ctx context.Context, method, path string, in, out any) error {
-	socket := filepath.Join(a.state, server.AdminSocket)
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			return server.DialAdmin(ctx, a.state)
 		},
 	}}
 	var body io.Reader

@@ -52,7 +52,8 @@ func newRoot() *cobra.Command {
 	}
 	root.AddCommand(
 		a.serveCommand(), a.userCommand(), a.groupCommand(), a.policyCommand(), a.setupKeyCommand(), a.peerCommand(), a.tokenCommand(),
-		a.auditCommand(), a.issuerCommand(), a.explainCommand(), a.backupCommand(), a.restoreCommand(), a.restoredCommand(), a.bundleCommand(), manCommand(root),
+		a.auditCommand(), a.issuerCommand(), a.explainCommand(), a.backupCommand(), a.restoreCommand(), a.restoredCommand(), a.bundleCommand(), a.serviceCommand(),
+		manCommand(root),
 	)
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && c.RunE == nil { // cobra would print the help for a verb that is none, and exit with 0

@@ -1,4 +1,4 @@
-//go:build !windows
+//go:build unix
 
 package main
 
@@ -9,7 +9,7 @@ import (
 
 func defaultState() (string, error) {
 	if os.Geteuid() == 0 {
-		return "/var/lib/lanyard-mgmt", nil
+		return serverState(), nil
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "lanyard-mgmt"), nil

@@ -6,9 +6,11 @@ import (
 )
 
 func defaultState() (string, error) {
-	dir := os.Getenv("ProgramData")
-	if dir == "" {
+	if os.Getenv("ProgramData") == "" {
 		return "", errNoHome
 	}
-	return filepath.Join(dir, "Lanyard", "mgmt"), nil
+	return serverState(), nil
 }
+
+// serverState lies beside the folder of the machine's own service, which goes with its package.
+func serverState() string { return filepath.Join(os.Getenv("ProgramData"), "Lanyard-mgmt") }

@@ -222,7 +222,7 @@ func systemService(profile string) (service.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := serviceOptions(program)
+	options, err := units.Options(units.Name, program, nil)
 	if err != nil {
 		return nil, err
 	}

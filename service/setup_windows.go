@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/windows"
 
+	"lanyard/platform/hostfw"
 	"lanyard/platform/paths"
 	"lanyard/service/ipc"
 	"lanyard/service/sshconfig"
@@ -77,7 +77,7 @@ func purgeCommand() *cobra.Command {
 				d.Close()
 				return errors.New("the service still runs; stop it first ('lanyard service stop')")
 			}
-			return errors.Join(forbidInFirewall(c.Context()), sshconfig.Remove(p), removeState(filepath.Dir(p.State)))
+			return errors.Join(hostfw.Forbid(c.Context(), firewallRule), sshconfig.Remove(p), removeState(filepath.Dir(p.State)))
 		},
 	}
 }
@@ -97,34 +97,15 @@ func removeState(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// Windows Firewall drops what other machines of the network send to the tunnel's port, unless a rule names the program.
-const firewallRule = "name=Lanyard"
+// firewallRule is the name of our rule, which lets in what other machines of the network send to the tunnel's port.
+const firewallRule = "Lanyard"
 
 func allowInFirewall(ctx context.Context) error {
 	program, err := self()
 	if err != nil {
 		return err
 	}
-	_ = forbidInFirewall(ctx) // netsh adds a second one of the same name
-	return netsh(ctx, "advfirewall", "firewall", "add", "rule", firewallRule, "dir=in", "action=allow", "protocol=UDP",
-		"program="+program, "enable=yes", "description=WireGuard, for Lanyard")
-}
-
-func forbidInFirewall(ctx context.Context) error {
-	return netsh(ctx, "advfirewall", "firewall", "delete", "rule", firewallRule)
-}
-
-func netsh(ctx context.Context, args ...string) error {
-	dir, err := windows.GetSystemDirectory()
-	if err != nil {
-		return fmt.Errorf("find Windows' own programs: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, filepath.Join(dir, "netsh.exe"), args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("change Windows Firewall's rule for Lanyard: %w: %s", err, out)
-	}
-	return nil
+	return hostfw.Allow(ctx, hostfw.Rule{Name: firewallRule, Program: program, Protocol: "UDP", Description: "WireGuard, for Lanyard"})
 }
 
 // forOpenSSH is how ssh_config names this program: it cannot name one with blanks. Windows' short form of the path is

@@ -36,7 +36,14 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "keyring" { // the helper process of the keystore
 		os.Exit(keystore.Main(os.Args[2:], os.Stdin, os.Stdout))
 	}
-	if err := run(os.Args[1:]); err != nil {
+	program, err := os.Executable() // now: later it may be another file
+	if err == nil {
+		err = run(os.Args[1:], program)
+	}
+	if errors.Is(err, errUpgraded) {
+		err = become(program)
+	}
+	if err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return
 		}
@@ -45,7 +52,7 @@ func main() {
 	}
 }
 
-func run(args []string) error {
+func run(args []string, self string) error {
 	flags := flag.NewFlagSet("lanyard-tray", flag.ContinueOnError)
 	profile := flags.String("profile", "", "the network to show, on a machine that is part of several")
 	auto := flags.Bool("autostart", false, "started with the desktop: ends at once where the person switched that off")
@@ -70,10 +77,6 @@ func run(args []string) error {
 	if *profile == "" {
 		*profile = settings.get().Profile
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	session, err := joinSession()
 	if errors.Is(err, errRunning) {
 		return errors.New("the tray runs already in this desktop session; look for its badge in the panel")
@@ -95,7 +98,7 @@ func run(args []string) error {
 
 	t := newTray(ctx, *profile, settings)
 	t.log, t.release, t.session = log, release(), session
-	t.program = beside(self)
+	t.program, t.replaced = beside(self), replacement(self)
 	t.person = func(profile string) person { return newPerson(profile, []string{self, "keyring"}) }
 	b := newBar(t.click)
 	t.desk = desk{
@@ -119,6 +122,9 @@ func run(args []string) error {
 	}, func() {})
 	stop()
 	<-t.done
+	if t.upgraded {
+		return errUpgraded
+	}
 	return nil
 }
 

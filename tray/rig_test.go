@@ -341,6 +341,7 @@ type running struct {
 	conn  *dbus.Conn
 	name  string
 	tools string // folder of programs that the tray finds first
+	exe   string // the program, when it is not this one
 }
 
 // place makes a home, and has this process look where the tray will: for the socket and the sign-in.
@@ -377,6 +378,9 @@ func startTray(t *testing.T, home string) *running {
 func (r *running) start(args ...string) {
 	r.t.Helper()
 	exe, err := os.Executable()
+	if r.exe != "" {
+		exe = r.exe
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -43,6 +43,7 @@ type tray struct {
 	person   func(profile string) person
 	program  string // lanyard
 	release  string
+	replaced func() bool // another program lies where this one was; nil: nobody looks
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -65,6 +66,7 @@ type tray struct {
 	keeping  bool               // a refresh is on its way
 	visitors map[string]bool    // session ids seen; nil: none were looked at yet
 	waiting  *waiting           // programs wait for a sign-in
+	upgraded bool               // the program was replaced: the next one takes this one's place
 }
 
 func newTray(ctx context.Context, profile string, settings *settingsFile) *tray {
@@ -224,6 +226,12 @@ func (t *tray) lookAgain() {
 func (t *tray) heard(s *ipc.Status) {
 	before := t.status
 	t.status, t.absent = s, ""
+	if s.Release != t.release && t.replaced != nil && t.replaced() && t.asked == nil { // an open sign-in goes first
+		t.log.Info("the program was replaced", "release", s.Release)
+		t.upgraded = true
+		t.cancel()
+		return
+	}
 	if before == nil || before.Self == nil {
 		t.lookAgain()
 	}

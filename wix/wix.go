@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,7 +63,11 @@ func Build(ctx context.Context, o Options) (err error) {
 	if said, err := run(ctx, work, "wixl", append(args, "-o", out, wxs)...); err != nil || strings.TrimSpace(said) != "" {
 		return fmt.Errorf("wixl left something out, or failed: %s (%v)", strings.TrimSpace(said), err)
 	}
-	for _, q := range tables {
+	all := tables
+	if o.Tray != "" {
+		all = append(slices.Clone(tables), plainShortcut)
+	}
+	for _, q := range all {
 		if said, err := run(ctx, work, "msibuild", out, "-q", q); err != nil || strings.TrimSpace(said) != "" {
 			return fmt.Errorf("msibuild: %s: %s (%w)", q, strings.TrimSpace(said), err)
 		}
@@ -138,6 +143,9 @@ var tables = []string{
 	"INSERT INTO `MsiServiceConfigFailureActions` (`MsiServiceConfigFailureActions`,`Name`,`Event`,`ResetPeriod`,`Actions`,`DelayActions`,`Component_`) VALUES ('Recovery','lanyard',1,86400,'1[~]1[~]1','2000[~]5000[~]30000','Service')",
 	"INSERT INTO `InstallExecuteSequence` (`Action`,`Condition`,`Sequence`) VALUES ('MsiConfigureServices','VersionMsi >= \"5.00\"',5850)",
 }
+
+// plainShortcut leads to the file: wixl makes an advertised one, which repairs the package when it is clicked.
+const plainShortcut = "UPDATE `Shortcut` SET `Target` = '[#tray.exe]' WHERE `Shortcut` = 'TrayShortcut'"
 
 func set(property, value string) string {
 	return fmt.Sprintf("UPDATE `Property` SET `Value` = '%s' WHERE `Property` = '%s'", value, property)

@@ -4,6 +4,7 @@ package units
 
 import (
 	"embed"
+	"encoding/xml"
 	"fmt"
 	"strings"
 )
@@ -18,8 +19,17 @@ const (
 	Tray = "lanyard-tray"
 )
 
-// ServerAccount is the account that the management server runs as.
-const ServerAccount = "lanyard-mgmt"
+// ServerAccount is the account that the management server runs as; macOS' begin with an underscore.
+const (
+	ServerAccount      = "lanyard-mgmt"
+	ServerAccountMacOS = "_lanyard-mgmt"
+)
+
+// Where the management server keeps its data when the system runs it.
+const (
+	ServerState    = "/var/lib/lanyard-mgmt" // Linux
+	ServerStateBSD = "/var/db/lanyard-mgmt"  // FreeBSD, macOS
+)
 
 // Config is the folder of what an administrator sets, for each system.
 const (
@@ -32,6 +42,23 @@ func Systemd(service, program string) (string, error) { return fill(service+".se
 
 // Launchd is the property list of a service (Name or Tray).
 func Launchd(service, program string) (string, error) { return fill(service+".plist", program) }
+
+// LaunchdServer is the management server's property list, with flags of 'serve'.
+func LaunchdServer(program string, flags []string) (string, error) {
+	list, err := fill(Mgmt+".plist", program)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, f := range flags {
+		b.WriteString("\t\t<string>")
+		if err := xml.EscapeText(&b, []byte(f)); err != nil {
+			return "", err
+		}
+		b.WriteString("</string>\n")
+	}
+	return strings.Replace(list, "@ARGUMENTS@", b.String(), 1), nil
+}
 
 // RCD is the FreeBSD rc.d script of a service (Name or Mgmt).
 func RCD(service, program string) (string, error) { return fill(service+".rc", program) }

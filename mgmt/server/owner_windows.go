@@ -2,5 +2,5 @@ package server
 
 import "net"
 
-// fromOwner: on Windows the folder's access list decides who may open the socket.
+// fromOwner: the pipe's access list decides who may open it.
 func fromOwner(net.Conn) bool { return true }

@@ -198,7 +198,7 @@ func (s *Server) listen() error {
 			return err
 		}
 	}
-	s.admin, err = listenAdmin(filepath.Join(s.cfg.State, AdminSocket))
+	s.admin, err = listenAdmin(s.cfg.State)
 	return err
 }
 

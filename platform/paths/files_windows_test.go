@@ -57,3 +57,15 @@ func TestSharedDirKeepsAListAndRefusesOneThatOthersWrite(t *testing.T) {
 		t.Errorf("a folder that everyone may change: %v", err)
 	}
 }
+
+func TestAServicesAccountHasWindowsOwnSID(t *testing.T) {
+	if got := ServiceSID("TrustedInstaller"); got != trustedInstaller {
+		t.Errorf("%s, want %s", got, trustedInstaller)
+	}
+	dir := filepath.Join(t.TempDir(), "server")
+	for range 2 { // made, then taken
+		if err := ServiceDir(dir, "lanyard-mgmt"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -23,6 +23,11 @@ import (
 // built is the folder of everything that is built.
 const built = "../../.build"
 
+// pack is the program that makes packages, stamp the time of those that the tests make, in seconds since 1970.
+var pack = filepath.Join(built, "bin", "lanyard-pack")
+
+const stamp = "1700000000"
+
 func needsRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -54,9 +59,9 @@ func until(t *testing.T, limit time.Duration, what string, ok func() error) {
 
 var treeOnce sync.Once
 
-// treePackages are on every machine.
+// treePackages are on every machine. With rpm it is as good as another distribution for packages in that format.
 const treePackages = "systemd,systemd-sysv,dbus,udev,iproute2,openssh-client,openssh-server,sudo,procps,kmod,adduser,init-system-helpers," +
-	"libpam-systemd,libnss-extrausers"
+	"libpam-systemd,libnss-extrausers,rpm"
 
 // debian is a tree of Debian with systemd, made once and kept under .build.
 func debian(t *testing.T) string {
@@ -201,7 +206,7 @@ func (b *box) stop() {
 func (b *box) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, "nsenter", append([]string{
 		"-t", b.leader, "-m", "-u", "-i", "-n", "-p", "-C", "--", "env", "-i",
-		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", name,
+		"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", name,
 	}, args...)...)
 	c.WaitDelay = 5 * time.Second
 	return c

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/kardianos/service"
+
+	"lanyard/installer/units"
+)
+
+const (
+	serviceName = units.Mgmt
+	seeLog      = "journalctl -u lanyard-mgmt"
+
+	// optionsFile is what the unit and the init script read.
+	optionsFile = "/etc/default/lanyard-mgmt"
+)
+
+func serverState() string { return units.ServerState }
+
+func supported(s service.Service) error {
+	switch s.Platform() {
+	case "linux-systemd", "linux-openrc":
+		return nil
+	}
+	return fmt.Errorf("of the supervisors of Linux only systemd and OpenRC are known, and here is %s", s.Platform())
+}
+
+// packaged is a file of the package that has brought the service, or nothing.
+func packaged() string {
+	for _, f := range []string{"/lib/systemd/system/", "/usr/lib/systemd/system/"} {
+		if _, err := os.Stat(f + units.Mgmt + ".service"); err == nil {
+			return f + units.Mgmt + ".service"
+		}
+	}
+	if f := "/usr/share/doc/" + units.Mgmt + "/copyright"; exists(f) {
+		return f
+	}
+	return ""
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+func configure(*service.Config, []string) {}
+
+func prepare(ctx context.Context, _ string, flags []string) error {
+	if err := makeAccount(ctx); err != nil {
+		return err
+	}
+	if err := ownState(units.ServerAccount); err != nil {
+		return err
+	}
+	return writeMarked(optionsFile, fmt.Sprintf("LANYARD_MGMT_OPTIONS=\"%s\"\n", strings.Join(flags, " ")), flags)
+}
+
+func makeAccount(ctx context.Context) error {
+	if hasAccount(units.ServerAccount) {
+		return nil
+	}
+	if has("systemd-sysusers") {
+		line, err := units.Sysusers()
+		if err != nil {
+			return err
+		}
+		return command(ctx, line, "systemd-sysusers", "-")
+	}
+	// Busybox, as on Alpine.
+	_ = command(ctx, "", "addgroup", "-S", units.ServerAccount) // it may be there
+	return command(ctx, "", "adduser", "-S", "-D", "-H", "-h", units.ServerState, "-s", "/sbin/nologin", "-G", units.ServerAccount, units.ServerAccount)
+}
+
+func has(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+func forget(ctx context.Context, purge bool) error {
+	err := removeMarked(optionsFile)
+	if !purge {
+		return err
+	}
+	err = errors.Join(err, os.RemoveAll(units.ServerState))
+	if !hasAccount(units.ServerAccount) {
+		return err
+	}
+	if has("userdel") {
+		return errors.Join(err, command(ctx, "", "userdel", units.ServerAccount)) // and the group of that name
+	}
+	return errors.Join(err, command(ctx, "", "deluser", units.ServerAccount))
+}

@@ -1,0 +1,232 @@
+//go:build linux
+
+package packages
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// holdings is what a machine holds outside of what changes by itself: every path, with the content of small files.
+func (b *box) holdings() map[string]string {
+	b.t.Helper()
+	all := map[string]string{}
+	// Caches of accounts, the journal, and what systemd and this test keep for themselves.
+	own := regexp.MustCompile(`^/(proc|sys|dev|run|tmp|root|var/log|var/tmp|var/lib/systemd)(/|$)|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|\.lock$`).MatchString
+	if err := filepath.WalkDir(b.root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(path, b.root)
+		if own(name) {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		all[name] = ""
+		if fi, err := d.Info(); err == nil && d.Type().IsRegular() && fi.Size() < 1<<16 && strings.HasPrefix(name, "/etc/") {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			all[name] = string(text)
+		}
+		return nil
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+	return all
+}
+
+// difference lists what came, went and changed.
+func difference(before, after map[string]string) (list []string) {
+	for name, text := range after {
+		if old, ok := before[name]; !ok {
+			list = append(list, "+ "+name)
+		} else if old != text {
+			list = append(list, "~ "+name)
+		}
+	}
+	for name := range before {
+		if _, ok := after[name]; !ok {
+			list = append(list, "- "+name)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// back kills a unit's main process and waits for the next, which must be there within three seconds.
+func (b *box) back(unit string, answers ...string) {
+	t := b.t
+	t.Helper()
+	pid := b.property(unit, "MainPID")
+	killed := time.Now()
+	b.do("kill", "-KILL", pid)
+	until(t, 10*time.Second, unit+" is back", func() error {
+		if out, err := b.try(answers[0], answers[1:]...); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		if b.property(unit, "MainPID") == pid {
+			return errors.New("the old one")
+		}
+		return nil
+	})
+	took := time.Since(killed)
+	t.Logf("killed, %s was back after %s", unit, took.Round(time.Millisecond))
+	if took > 3*time.Second {
+		t.Errorf("%s was back after %s, want 3 s", unit, took)
+	}
+}
+
+var exposure = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
+
+// exposed is what systemd-analyze security says of a unit: 0 (bound by everything) to 10.
+func (b *box) exposed(unit string, bound float64) {
+	b.t.Helper()
+	out := b.do("systemd-analyze", "--no-pager", "security", unit)
+	m := exposure.FindStringSubmatch(out)
+	if m == nil {
+		b.t.Fatalf("systemd-analyze security %s says %s", unit, out)
+	}
+	level, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Logf("systemd-analyze security %s: %.1f", unit, level)
+	if level > bound {
+		b.t.Errorf("%s has an exposure of %.1f, want at most %.1f\n%s", unit, level, bound, out)
+	}
+	if out := b.do("systemd-analyze", "--no-pager", "--man=no", "verify", unit); out != "" {
+		b.t.Errorf("systemd-analyze verify %s: %s", unit, out)
+	}
+}
+
+// The management server, as a service from a program that no package brought.
+func TestServerFromAPlainProgram(t *testing.T) {
+	w := newTown(t)
+	b := w.boot("plain", 1)
+	program, err := os.ReadFile(filepath.Join(built, "bin", "lanyard-mgmt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.write("/usr/local/bin/lanyard-mgmt", string(program))
+	b.do("chmod", "755", "/usr/local/bin/lanyard-mgmt")
+	before := b.holdings()
+
+	// Somebody tried it as root first: what it has left is the service's then.
+	trial := b.command(t.Context(), "lanyard-mgmt", "serve", "--listen", b.addr+":8443")
+	var said bytes.Buffer
+	trial.Stdout, trial.Stderr = &said, &said
+	if err := trial.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, 20*time.Second, "the trial", func() error {
+		out, err := b.try("lanyard-mgmt", "user", "add", "ann@example.com", "--name", "Ann", "--admin")
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	})
+	b.do("pkill", "-TERM", "-x", "lanyard-mgmt")
+	_ = trial.Wait()
+
+	for _, refused := range [][]string{{"--listen", "here; reboot"}, {"--url", `https://x/"$(id)`}, {"--overlay4", "nonsense"}, {"--no-such-flag"}} {
+		if out, err := b.try("lanyard-mgmt", append([]string{"service", "install"}, refused...)...); err == nil {
+			t.Errorf("%q is taken: %s", refused, out)
+		}
+	}
+	out := b.do("lanyard-mgmt", "service", "install", "--listen", b.addr+":8443")
+	if !strings.Contains(out, "installed and runs") {
+		t.Errorf("it says %q", out)
+	}
+	state := func() string {
+		return b.property("lanyard-mgmt", "ActiveState") + " " + b.property("lanyard-mgmt", "UnitFileState") + " " + b.property("lanyard-mgmt", "Type")
+	}
+	if s := state(); s != "active enabled notify" {
+		t.Fatalf("after installation: %s\n%s", s, b.journal())
+	}
+	who := func() string {
+		return strings.TrimSpace(b.do("sh", "-c", "ps -o user:20= -p "+b.property("lanyard-mgmt", "MainPID")+"; stat -c '%U %a' /var/lib/lanyard-mgmt /var/lib/lanyard-mgmt/mgmt.db"))
+	}
+	if got := strings.Join(strings.Fields(who()), " "); got != "lanyard-mgmt lanyard-mgmt 700 lanyard-mgmt 600" {
+		t.Errorf("who runs it, and whose its state is: %s", got)
+	}
+	if people := b.do("lanyard-mgmt", "user", "list"); !strings.Contains(people, "ann@example.com") {
+		t.Errorf("what root's trial left is not served:\n%s", people)
+	}
+	b.exposed("lanyard-mgmt.service", 1.5)
+	b.back("lanyard-mgmt", "lanyard-mgmt", "user", "list")
+	listens := func(port string) error {
+		if out := b.do("ss", "-ltnH"); !strings.Contains(out, b.addr+":"+port) {
+			return errors.New(out)
+		}
+		return nil
+	}
+	// A port that only root may open, and other flags in place of the first.
+	b.do("lanyard-mgmt", "service", "install", "--listen", b.addr+":443", "--verbose")
+	if err := listens("443"); err != nil {
+		t.Error(err)
+	}
+	if listens("8443") == nil {
+		t.Error("the first flags are still good")
+	}
+	if people := b.do("lanyard-mgmt", "user", "list"); !strings.Contains(people, "ann@example.com") {
+		t.Errorf("installed again, the people are:\n%s", people)
+	}
+	for verb, want := range map[string]string{"stop": "inactive enabled notify", "start": "active enabled notify", "restart": "active enabled notify"} {
+		b.do("systemctl", "start", "lanyard-mgmt")
+		b.do("lanyard-mgmt", "service", verb)
+		if s := state(); s != want {
+			t.Errorf("after %s it is %s", verb, s)
+		}
+	}
+
+	// Gone, but for the data and whose it is.
+	b.do("lanyard-mgmt", "service", "uninstall")
+	if out, err := b.try("pgrep", "-x", "lanyard-mgmt"); err == nil {
+		t.Errorf("still running: %s", out)
+	}
+	data := regexp.MustCompile(`^\+ /var/lib/lanyard-mgmt(/|$)|^~ /etc/(passwd|group|shadow|gshadow)$`)
+	for _, line := range difference(before, b.holdings()) {
+		if !data.MatchString(line) {
+			t.Errorf("after uninstalling: %s", line)
+		}
+	}
+	b.do("lanyard-mgmt", "service", "install")
+	if people := b.do("lanyard-mgmt", "user", "list"); !strings.Contains(people, "ann@example.com") {
+		t.Errorf("installed after uninstalling, the people are:\n%s", people)
+	}
+	b.do("lanyard-mgmt", "service", "uninstall", "--purge")
+	if left := difference(before, b.holdings()); len(left) > 0 {
+		t.Errorf("after a purge:\n%s", strings.Join(left, "\n"))
+	}
+
+	// A package's service is the package's.
+	one, _ := releases(t)
+	b.mustInstall(one.server)
+	for _, verb := range []string{"install", "uninstall"} {
+		if out, err := b.try("lanyard-mgmt", "service", verb); err == nil || !strings.Contains(out, "a package has installed") {
+			t.Errorf("%s beside a package: %v, %s", verb, err, out)
+		}
+	}
+	if s := state(); s != "active enabled notify" {
+		t.Errorf("the package's service is %s", s)
+	}
+	b.exposed("lanyard-mgmt.service", 1.5)
+	b.do("dpkg", "--purge", "lanyard-mgmt")
+	if out := b.do("sh", "-c", "find / -xdev -iname '*lanyard*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/run/systemd/*' -not -path /usr/local/bin/lanyard-mgmt | sort; getent passwd lanyard-mgmt; getent group lanyard-mgmt || true"); out != "" {
+		t.Errorf("after the purge of the package there is still:\n%s", out)
+	}
+}
