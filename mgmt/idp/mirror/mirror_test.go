@@ -212,9 +212,12 @@ func TestProviderIsAskedSoOftenAndNoMore(t *testing.T) {
 func TestProviderThatFailsKeepsItsKeys(t *testing.T) {
 	other := newProvider(t)
 	for name, fail := range map[string]func(p *provider){
-		"an error":           func(p *provider) { p.down = true },
-		"another name":       func(p *provider) { p.name = "https://other.example" },
-		"sent elsewhere":     func(p *provider) { p.redirect = other.URL },
+		"an error":     func(p *provider) { p.down = true },
+		"another name": func(p *provider) { p.name = "https://other.example" },
+		"sent elsewhere": func(p *provider) { // to somebody who takes its name
+			other.set(func() { other.name = p.URL })
+			p.redirect = other.URL
+		},
 		"no key":             func(p *provider) { p.keys = nil },
 		"no key that serves": func(p *provider) { p.keys = []map[string]string{{"kty": "oct", "kid": "k", "k": "AAAA"}} },
 		"too long":           func(p *provider) { p.padding = maxAnswer },
