@@ -38,7 +38,7 @@ func (t *tray) failed(err error) {
 func (t *tray) act(a menu.Action) error {
 	switch a.Verb {
 	case menu.LogIn:
-		t.logIn()
+		t.logIn(a.Arg)
 	case logInFor:
 		return t.logInTo(a.Arg)
 	case notNow:
@@ -95,8 +95,8 @@ func (t *tray) act(a menu.Action) error {
 
 var errCancelled = errors.New("the sign-in was cancelled; nothing was changed")
 
-// logIn opens the browser, once: a second click while it waits does nothing.
-func (t *tray) logIn() {
+// logIn opens the browser at a provider's page, once: a second click while it waits does nothing.
+func (t *tray) logIn(issuer string) {
 	if t.asked != nil {
 		return
 	}
@@ -106,7 +106,7 @@ func (t *tray) logIn() {
 	t.stop = func() { cancel(errCancelled) }
 	me, profile, before := t.me, t.profile, t.signIn
 	t.wg.Go(func() {
-		r, err := me.login(ctx, func(a login.Asked) {
+		r, err := me.login(ctx, issuer, func(a login.Asked) {
 			t.do(func() {
 				if t.asked == nil {
 					return
@@ -155,7 +155,7 @@ func (t *tray) loggedIn(before signIn, r *login.Result, err error) {
 		t.trouble = sentence(err)
 		t.tell(notify.Note{
 			Group: "sign-in", Title: "You are not signed in", Body: t.trouble,
-			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Try again"}},
+			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Try again"}}, Else: "To try again, click the badge.",
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 		return
 	}
@@ -239,7 +239,7 @@ func (t *tray) change(busy string, command []string, ask func(context.Context, *
 		if !mayChange {
 			err := t.desk.elevate(ctx, argv)
 			if errors.Is(err, elevate.ErrNone) {
-				return fmt.Errorf("%w; type in a terminal: sudo lanyard %s", err, strings.Join(argv[3:], " "))
+				return fmt.Errorf("%w; type in a terminal: %s", err, asAdmin("lanyard "+strings.Join(argv[3:], " ")))
 			}
 			return err
 		}
@@ -314,7 +314,7 @@ func (t *tray) setStart() error {
 
 // diagnose runs the doctor and copies its report, which holds no secrets; it lies in a file too.
 func (t *tray) diagnose() {
-	p := doctor.Patient{Profile: t.profile, Paths: paths.Find(t.profile), Program: t.program, Start: "sudo lanyard service install"}
+	p := doctor.Patient{Profile: t.profile, Paths: paths.Find(t.profile), Program: t.program, Start: asAdmin("lanyard service install")}
 	file := filepath.Join(filepath.Dir(paths.User(t.profile).Login), "report.txt")
 	var report bytes.Buffer
 	problems := 0

@@ -104,7 +104,7 @@ func (t *tray) logInTo(profile string) error {
 			return err
 		}
 	}
-	t.logIn()
+	t.logIn("")
 	return nil
 }
 

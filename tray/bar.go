@@ -55,7 +55,8 @@ func (b *bar) rows(parent *systray.MenuItem, have []*slot, want []menu.Row) []*s
 		} else {
 			have[i].show(r)
 		}
-		if r.Submenu {
+		// On Windows a hidden row takes no submenu; its rows come when it is shown.
+		if r.Submenu && !r.Hidden {
 			have[i].slots = b.rows(have[i].item, have[i].slots, r.Rows)
 		}
 	}

@@ -56,7 +56,7 @@ func TestPanelShowsEveryState(t *testing.T) {
 	r := startTray(t, home)
 	state := func(s *ipc.Status, absent string) menu.State {
 		return menu.State{
-			Now: time.Now(), Status: s, Absent: absent, Start: "sudo lanyard service install", Release: release(),
+			Now: time.Now(), Status: s, Absent: absent, Start: "sudo lanyard service install", Joining: "sudo lanyard up URL", Release: release(),
 			Settings: menu.Settings{Start: true, Notify: true, Visitors: true}, Profile: "default", Profiles: []string{"default"},
 		}
 	}

@@ -49,7 +49,7 @@ func hear(ctx context.Context, profile string, heard func(*ipc.Status)) error {
 // whyAbsent is a sentence for the person.
 func whyAbsent(err error) string {
 	if errors.Is(err, ipc.ErrNotRunning) {
-		return "Start the service, or ask your administrator to."
+		return noService
 	}
 	return sentence(err)
 }

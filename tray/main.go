@@ -108,10 +108,8 @@ func run(args []string, self string) error {
 	if notes != nil {
 		t.desk.note = notes.Show
 	}
-	// Before the loop: the library takes the icon's name from its first title.
-	systray.SetTitle("Lanyard")
 	first := t.view()
-	setIcon(first.Icon)
+	introduce(first.Icon)
 	systray.Run(func() {
 		b.draw(first)
 		session.shown(ctx, log)

@@ -25,7 +25,7 @@ type signIn struct {
 // person signs in and out and stays signed in, as one profile knows them.
 type person struct {
 	look    func(peer string) signIn
-	login   func(ctx context.Context, asked func(login.Asked)) (*login.Result, error)
+	login   func(ctx context.Context, issuer string, asked func(login.Asked)) (*login.Result, error)
 	refresh func(ctx context.Context, peer string) error
 	logout  func(ctx context.Context, peer, server string) error
 	files   func() string // the folder whose changes may mean another sign-in
@@ -58,9 +58,9 @@ func newPerson(profile string, helper []string) person {
 			}
 			return s
 		},
-		login: func(ctx context.Context, asked func(login.Asked)) (*login.Result, error) {
+		login: func(ctx context.Context, issuer string, asked func(login.Asked)) (*login.Result, error) {
 			c := config()
-			c.Asked = asked
+			c.Issuer, c.Asked = issuer, asked
 			return c.Login(ctx)
 		},
 		refresh: func(ctx context.Context, peer string) error { return config().Refresh(ctx, peer, 0) },

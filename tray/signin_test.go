@@ -74,6 +74,7 @@ type stage struct {
 	refreshes int
 	refused   error // what a refresh answers
 	logins    int
+	issuers   []string // of the logins
 
 	loginErr error
 	shown    menu.Menu
@@ -110,9 +111,10 @@ func newStage(t *testing.T) *stage {
 				}
 				return s.refused
 			},
-			login: func(ctx context.Context, asked func(login.Asked)) (*login.Result, error) {
+			login: func(ctx context.Context, issuer string, asked func(login.Asked)) (*login.Result, error) {
 				s.mu.Lock()
 				s.logins++
+				s.issuers = append(s.issuers, issuer)
 				err := s.loginErr
 				s.mu.Unlock()
 				asked(login.Asked{Code: "ABCD", URL: "https://page", Opened: true})
@@ -453,7 +455,7 @@ func TestLoginCanBeCancelledAndIsOneAtATime(t *testing.T) {
 	ordinary := s.tray.person
 	s.tray.person = func(p string) person {
 		me := ordinary(p)
-		me.login = func(ctx context.Context, asked func(login.Asked)) (*login.Result, error) {
+		me.login = func(ctx context.Context, _ string, asked func(login.Asked)) (*login.Result, error) {
 			begun <- struct{}{}
 			asked(login.Asked{Code: "WXYZ", URL: "https://page"})
 			<-ctx.Done()

@@ -132,7 +132,7 @@ func (t *tray) do(f func()) {
 func (t *tray) view() menu.Menu {
 	c := t.settings.get()
 	s := menu.State{
-		Now: t.clock.now(), Status: t.status, Absent: t.absent, Start: "sudo lanyard service install", Busy: t.busy,
+		Now: t.clock.now(), Status: t.status, Absent: t.absent, Start: asAdmin("lanyard service install"), Joining: asAdmin("lanyard up URL"), Busy: t.busy,
 		SignIn:   menu.SignIn{Who: t.signIn.who, Ends: t.signIn.fresh.Ends, Trouble: t.trouble},
 		Settings: menu.Settings{Start: c.Start, Notify: c.Notify, Visitors: c.Visitors},
 		Profile:  t.profile, Profiles: t.profiles, Release: t.release,
@@ -259,6 +259,7 @@ func (t *tray) callers(all []ipc.Session) {
 			Title:   "Somebody signed in to this computer",
 			Body:    fmt.Sprintf("%s came in as %s, from %s.", x.User, x.LocalUser, x.Source),
 			Buttons: []notify.Button{{Key: string(menu.EndSession), Label: "End the session"}},
+			Else:    "To end the session, click the badge, then On this computer.",
 		}, map[string]menu.Action{string(menu.EndSession): {Verb: menu.EndSession, Arg: id}})
 	}
 	t.visitors = seen
@@ -275,12 +276,12 @@ func (t *tray) keep() {
 		t.trouble = ""
 		t.tell(notify.Note{
 			Group: "sign-in", Title: "Your sign-in has ended", Body: "Log in to go on using your machines.",
-			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}},
+			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}}, Else: "Click the badge, then Log in.",
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 	case d.warn:
 		t.tell(notify.Note{
 			Group: "sign-in", Title: "Your sign-in ends soon", Body: fmt.Sprintf("It ends at %s.", t.signIn.fresh.Ends.Local().Format("15:04")),
-			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Renew"}},
+			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Renew"}}, Else: "Click the badge, then Renew the sign-in.",
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 	}
 	if !d.refresh {
@@ -304,7 +305,7 @@ func (t *tray) keep() {
 			if errors.Is(err, login.ErrLoginNeeded) {
 				t.tell(notify.Note{
 					Group: "sign-in", Title: "Your sign-in needs you", Body: said,
-					Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}},
+					Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}}, Else: "Click the badge, then Renew the sign-in.",
 				}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 			}
 		})

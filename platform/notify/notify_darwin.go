@@ -17,7 +17,7 @@ func (*Desk) Close() error { return nil }
 // Show shows n; its words are arguments of the script, never a part of it.
 func (*Desk) Show(n Note, _ func(string)) error {
 	err := exec.Command("/usr/bin/osascript", "-e", "on run argv",
-		"-e", "display notification (item 2 of argv) with title (item 1 of argv)", "-e", "end run", n.Title, n.Body).Run()
+		"-e", "display notification (item 2 of argv) with title (item 1 of argv)", "-e", "end run", n.Title, n.body(false)).Run()
 	if err != nil {
 		return fmt.Errorf("%w (%w)", ErrNone, err)
 	}

@@ -70,12 +70,13 @@ func (d *Desk) Show(n Note, pressed func(key string)) error {
 	if err := d.obj.Call(iface+".GetCapabilities", 0).Store(&caps); err != nil {
 		return fmt.Errorf("%w (%w)", ErrNone, err)
 	}
-	body := n.Body
+	buttons := slices.Contains(caps, "actions")
+	body := n.body(buttons)
 	if slices.Contains(caps, "body-markup") {
 		body = html.EscapeString(body) // a name is no markup
 	}
 	var actions []string
-	if slices.Contains(caps, "actions") {
+	if buttons {
 		for _, b := range n.Buttons {
 			actions = append(actions, b.Key, b.Label)
 		}

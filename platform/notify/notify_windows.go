@@ -72,7 +72,7 @@ func (d *Desk) Show(n Note, _ func(string)) error {
 	data := notifyIconData{wnd: windows.Handle(wnd), id: trayIcon, flags: nifInfo}
 	data.size = uint32(unsafe.Sizeof(data))
 	fill(data.title[:], n.Title)
-	fill(data.info[:], n.Body)
+	fill(data.info[:], n.body(false))
 	if ok, _, err := d.notify.Call(nimModify, uintptr(unsafe.Pointer(&data))); ok == 0 {
 		return fmt.Errorf("%w (%w)", ErrNone, err)
 	}

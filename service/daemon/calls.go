@@ -120,6 +120,9 @@ func (n *network) describe(s *ipc.Status) {
 	for _, p := range m.Peers {
 		s.Peers = append(s.Peers, n.peer(m, p, flow[p.ID]))
 	}
+	for _, i := range m.Issuers {
+		s.Issuers = append(s.Issuers, ipc.Issuer{URL: i.URL, Name: i.Name})
+	}
 	s.Sessions = append(n.sessions(), n.d.old.Sessions()...)
 }
 

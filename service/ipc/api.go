@@ -68,6 +68,7 @@ type Status struct {
 	SSH      SSH       `json:"ssh"`
 	Sessions []Session `json:"sessions"` // who is on this machine
 	Tunnel   Tunnel    `json:"tunnel"`
+	Issuers  []Issuer  `json:"issuers,omitempty"` // whom the network takes a person's word from
 	Map      *Map      `json:"map,omitempty"`
 	Audit    Audit     `json:"audit"`
 	Operator string    `json:"operator,omitempty"`
@@ -77,6 +78,12 @@ type Status struct {
 	Problems  []string          `json:"problems,omitempty"` // one sentence each, with the next step
 	Caller    Caller            `json:"caller"`
 	StartedAt time.Time         `json:"started_at"`
+}
+
+// Issuer is an identity provider of the network.
+type Issuer struct {
+	URL  string `json:"url"`
+	Name string `json:"name"`
 }
 
 // Caller is what the daemon takes the caller for.

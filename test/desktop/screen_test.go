@@ -3,12 +3,9 @@
 package desktop
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"image"
-	"image/color"
-	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,29 +27,12 @@ const (
 // desktop is a person's session on a machine: an X server, a window manager, a panel with the notification area, a
 // keyring, notifications and, once somebody logs in, Chromium.
 type desktop struct {
-	t       *testing.T
+	screen
 	peer    *lab.Peer
 	account string
 	run     string // XDG_RUNTIME_DIR
-	shots   string // folder of the screenshots, on this side
-	n       int
 	bus     *dbus.Conn
 	panel   *lab.Process
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// within bounds a step.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 func (d *desktop) home(name string) string { return filepath.Join(d.peer.Home(d.account), name) }
@@ -64,15 +44,6 @@ func (d *desktop) command(argv ...string) *exec.Cmd {
 		"DISPLAY="+display, "XDG_RUNTIME_DIR="+d.run, "DBUS_SESSION_BUS_ADDRESS=unix:path="+d.run+"/bus", "GDK_BACKEND=x11", "NO_AT_BRIDGE=1",
 		"XDG_CONFIG_HOME="+d.home(".config"), "BROWSER="+d.home("browse"), "LIBGL_ALWAYS_SOFTWARE=1")
 	return c
-}
-
-func (d *desktop) output(argv ...string) (string, error) {
-	c := d.command(argv...)
-	out, err := c.CombinedOutput()
-	if err != nil {
-		return string(out), fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
-	}
-	return string(out), nil
 }
 
 // start starts a program of the session that goes on.
@@ -92,8 +63,8 @@ func (d *desktop) write(name string, mode os.FileMode, text string) {
 // openDesktop starts the session.
 func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	t.Helper()
-	d := &desktop{t: t, peer: peer, account: account, run: "/run/desk", shots: filepath.Join("..", "..", ".build", "desktop")}
-	must(t, os.MkdirAll(d.shots, 0o755))
+	d := &desktop{peer: peer, account: account, run: "/run/desk"}
+	d.screen = openScreen(t, "", image.Rect(0, 0, 120, panelH), d.command) // the notification area stands at the panel's left end
 	must(t, peer.Run(t.Context(), "", "install", "-d", "-o", account, "-m", "0700", d.run))
 	must(t, peer.Run(t.Context(), "", "install", "-d", "-m", "1777", "/tmp/.X11-unix"))
 	for _, dir := range []string{".config/xfce4/xfconf/xfce-perchannel-xml", ".config/dunst", ".pki/nssdb", ".local/share"} {
@@ -153,96 +124,6 @@ func (d *desktop) owned(name string) error {
 		return fmt.Errorf("nobody owns %s", name)
 	}
 	return nil
-}
-
-func (d *desktop) until(limit time.Duration, what string, cond func() error) {
-	d.t.Helper()
-	if err := lab.Until(within(d.t, limit), what, cond); err != nil {
-		d.shot("failed")
-		d.t.Fatal(err)
-	}
-}
-
-// shot keeps a picture of the screen and returns it.
-func (d *desktop) shot(name string) image.Image {
-	d.t.Helper()
-	img, err := d.look()
-	if err != nil {
-		d.t.Error(err)
-		return image.NewNRGBA(image.Rect(0, 0, screenW, screenH))
-	}
-	d.n++
-	f, err := os.Create(filepath.Join(d.shots, fmt.Sprintf("%02d-%s.png", d.n, name)))
-	must(d.t, err)
-	defer f.Close()
-	must(d.t, png.Encode(f, img))
-	return img
-}
-
-func (d *desktop) look() (image.Image, error) {
-	c := d.command("import", "-window", "root", "png:-")
-	var errs bytes.Buffer
-	c.Stderr = &errs
-	raw, err := c.Output()
-	if err != nil {
-		return nil, fmt.Errorf("import: %w: %s", err, errs.String())
-	}
-	return png.Decode(bytes.NewReader(raw))
-}
-
-// iconColours are those of the badge's window in each state (tray/icons).
-var iconColours = map[string]color.NRGBA{
-	"connected": {0x15, 0x80, 0x3d, 0xff},
-	"attention": {0xf5, 0xa5, 0x24, 0xff},
-	"error":     {0xc6, 0x28, 0x28, 0xff},
-	"dark":      {0x1c, 0x1c, 0x1c, 0xff}, // signed out and connecting
-}
-
-// icon finds the badge in the panel: the middle of the pixels of a state's colour.
-func icon(img image.Image, state string) (image.Point, bool) {
-	want := iconColours[state]
-	var sum image.Point
-	n := 0
-	for y := range panelH {
-		for x := range 120 { // the notification area stands at the panel's left end
-			c := color.NRGBAModel.Convert(img.At(x, y)).(color.NRGBA)
-			if near(c.R, want.R) && near(c.G, want.G) && near(c.B, want.B) {
-				sum = sum.Add(image.Pt(x, y))
-				n++
-			}
-		}
-	}
-	if n < 12 {
-		return image.Point{}, false
-	}
-	return sum.Div(n), true
-}
-
-func near(a, b uint8) bool { return max(a, b)-min(a, b) <= 10 }
-
-// seesIcon waits until the panel shows the badge in a state, and returns where.
-func (d *desktop) seesIcon(state string, limit time.Duration) image.Point {
-	d.t.Helper()
-	var at image.Point
-	d.until(limit, "the icon to show "+state, func() error {
-		img, err := d.look()
-		if err != nil {
-			return err
-		}
-		var ok bool
-		if at, ok = icon(img, state); !ok {
-			return fmt.Errorf("no badge with the colour of %q in the panel", state)
-		}
-		return nil
-	})
-	return at
-}
-
-// click presses the mouse's left button somewhere on the screen.
-func (d *desktop) click(at image.Point) {
-	d.t.Helper()
-	_, err := d.output("xdotool", "mousemove", fmt.Sprint(at.X), fmt.Sprint(at.Y), "sleep", "0.2", "click", "1")
-	must(d.t, err)
 }
 
 // row of the menu, as the panel was told.

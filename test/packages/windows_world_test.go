@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -27,14 +26,9 @@ var ann = lab.Person{Email: "ann@example.com", Password: "ann has a long passwor
 // windowsProgram builds a program for Windows, once.
 func windowsProgram(t *testing.T, name, folder, version string) string {
 	t.Helper()
-	out, err := filepath.Abs(filepath.Join(build, "windows", version, name))
+	out, err := wine.Program(t.Context(), build, name, folder, version)
 	if err != nil {
 		t.Fatal(err)
-	}
-	c := exec.Command("go", "build", "-ldflags=-s -w -X lanyard/platform/release.stamped="+version, "-o", out, "lanyard/"+folder)
-	c.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
-	if msg, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("build %s for Windows: %v\n%s", name, err, msg)
 	}
 	return out
 }

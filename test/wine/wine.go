@@ -3,8 +3,9 @@
 // Package wine pretends Windows machines, each a prefix of Wine with a life of its own: a registry, a drive C, a
 // service control manager. Programs of GOOS=windows run on it beside the Linux ones of a test, on the same loopback.
 //
-// It is Debian 12's Wine 8 with two programs of shim/ in it: a DLL that every Go program loads and that adds the few
-// calls which Wine 8 lacks, and one that gives a program in a pseudo-console its standard handles. What Wine answers
+// It is Debian 12's Wine 8 with three programs of shim/ in it: a DLL that every Go program loads and that adds the few
+// calls which Wine 8 lacks, one that gives a program in a pseudo-console its standard handles, and one that runs a
+// program with the rights of a person's desktop. What Wine answers
 // without doing it proves nothing about Windows: logging on (it takes any password), access lists, the firewall, the
 // configuration of interfaces, and the size of a console.
 package wine
@@ -228,6 +229,22 @@ func (m *Machine) Registry(ctx context.Context, key string) (string, error) {
 	return utf8(b), err
 }
 
+// Program builds a program of ours for Windows, once, and returns its file in build, the checkout's .build folder.
+// flags are more of the linker's.
+func Program(ctx context.Context, build, name, folder, version string, flags ...string) (string, error) {
+	out, err := filepath.Abs(filepath.Join(build, "windows", version, name))
+	if err != nil {
+		return "", err
+	}
+	flags = append([]string{"-s", "-w", "-X", "lanyard/platform/release.stamped=" + version}, flags...)
+	c := exec.CommandContext(ctx, "go", "build", "-ldflags="+strings.Join(flags, " "), "-o", out, "lanyard/"+folder)
+	c.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	if msg, err := c.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s for Windows: %w\n%s", name, err, msg)
+	}
+	return out, nil
+}
+
 // Close ends everything on the machine and removes it.
 func (m *Machine) Close() error {
 	if m.stop != nil {
@@ -307,6 +324,7 @@ func build(ctx context.Context, dir string) (err error) {
 	for out, args := range map[string][]string{
 		filepath.Join(windows, "system32", "bcryptprimitives.dll"): {"bcryptprimitives.c", "-shared", "-lntdll", "-lws2_32"},
 		filepath.Join(windows, "conrun.exe"):                       {"conrun.c"},
+		filepath.Join(windows, "person.exe"):                       {"person.c"},
 	} {
 		if err := compile(ctx, out, args[0], args[1:]...); err != nil {
 			return err

@@ -3,6 +3,7 @@
 //
 // The top level always has the same rows in the same order; what does not apply is hidden. Only the ends of submenus
 // grow and shrink. Whoever draws the menu can so keep each row's place, and a click never meets a row that has moved.
+// The lines between the rows cannot be hidden, so something is visible on either side of each.
 package menu
 
 import (
@@ -36,7 +37,7 @@ type Verb string
 // Verbs. Arg of the action is in brackets.
 const (
 	None         Verb = ""
-	LogIn        Verb = "log-in"
+	LogIn        Verb = "log-in" // [URL of the provider; empty: the last one's, else the network's own]
 	CancelLogin  Verb = "cancel-login"
 	LogOut       Verb = "log-out"
 	Connect      Verb = "connect"
@@ -106,6 +107,7 @@ type State struct {
 	Status   *ipc.Status // nil: the service was not heard of yet, or is absent
 	Absent   string      // why there is no status, one sentence; empty: the first one is awaited
 	Start    string      // the command that starts the service
+	Joining  string      // the command that makes this machine part of a network
 	SignIn   SignIn
 	Busy     string // what the tray is doing, one sentence
 	Settings Settings
@@ -131,13 +133,12 @@ func Build(s State) Menu {
 		{Title: safe(problem), Disabled: true, Hidden: problem == ""},
 		{Title: "Copy the command: " + hint, Action: Action{Copy, hint}, Hidden: hint == ""},
 		sep,
-		signInLine(s), loginRow(s), addressRow(s),
+		signInLine(s), loginRow(s), providersRow(s), addressRow(s),
 		{Title: "Log out", Action: Action{Verb: LogOut}, Hidden: !s.signedIn() || s.SignIn.Asking},
 		sep,
 		{Title: "Machines", Submenu: true, Hidden: !s.up(), Rows: machines(s, OpenTerminal)},
 		{Title: "Copy ssh command", Submenu: true, Hidden: len(reachable(s)) == 0, Rows: machines(s, Copy)},
 		here(s), admission(s),
-		sep,
 		connection(s),
 		{Title: "Open dashboard", Action: Action{Verb: Dashboard}, Hidden: s.Status == nil || s.Status.Server == ""},
 		settings(s),
@@ -218,13 +219,13 @@ func hintOf(s State) string {
 	case s.Status == nil && s.Absent != "":
 		return s.Start
 	case s.Status != nil && (s.Status.State == ipc.StateNew || s.Status.State == ipc.StateRemoved):
-		return "sudo lanyard up URL"
+		return s.Joining
 	}
 	return ""
 }
 
 func signInLine(s State) Row {
-	r := Row{Disabled: true, Hidden: !s.up() && s.SignIn.Who == ""}
+	r := Row{Disabled: true}
 	switch {
 	case s.signedIn():
 		r.Title = fmt.Sprintf("Signed in as %s, %s left", safe(s.SignIn.Who), left(s.SignIn.Ends.Sub(s.Now)))
@@ -245,12 +246,32 @@ func loginRow(s State) Row {
 	case !s.up():
 		return Row{Title: "Log in", Hidden: true}
 	case !s.signedIn():
-		return Row{Title: "Log in", Action: Action{Verb: LogIn}}
+		return Row{Title: "Log in", Action: Action{Verb: LogIn}, Hidden: len(s.Status.Issuers) > 1}
 	}
 	return Row{
 		Title: "Renew the sign-in", Action: Action{Verb: LogIn},
 		Hidden: s.SignIn.Trouble == "" && s.SignIn.Ends.Sub(s.Now) > 2*SoonEnds,
 	}
+}
+
+// providersRow is in the place of "Log in" where the network knows people by several identity providers.
+func providersRow(s State) Row {
+	r := Row{Title: "Log in with", Submenu: true, Hidden: !s.up() || s.signedIn() || s.SignIn.Asking || len(s.Status.Issuers) < 2}
+	if r.Hidden {
+		return r
+	}
+	named := map[string]int{}
+	for _, i := range s.Status.Issuers {
+		named[i.Name]++
+	}
+	for _, i := range s.Status.Issuers {
+		title := i.Name
+		if title == "" || named[title] > 1 {
+			title = strings.TrimPrefix(i.URL, "https://")
+		}
+		r.Rows = append(r.Rows, Row{Title: safe(title), Action: Action{LogIn, i.URL}})
+	}
+	return r
 }
 
 func addressRow(s State) Row {

@@ -79,7 +79,7 @@ func TestEveryStateHasItsIconAndItsRows(t *testing.T) {
 			action: map[string]Action{"Copy the command: sudo lanyard service install": {Copy, "sudo lanyard service install"}},
 		},
 		{
-			name: "not part of a network", state: State{Status: &ipc.Status{State: ipc.StateNew}}, icon: SignedOut,
+			name: "not part of a network", state: State{Status: &ipc.Status{State: ipc.StateNew}, Joining: "sudo lanyard up URL"}, icon: SignedOut,
 			shows: []string{"This computer is not part of a network", "Copy the command: sudo lanyard up URL"}, hides: []string{"Log in", "Connect", "Disconnect", "Open dashboard", "Machines"},
 		},
 		{
@@ -253,5 +253,68 @@ func TestManyMachinesFitAScreen(t *testing.T) {
 	}
 	if !strings.HasPrefix(rows[0].Title, "m-150") {
 		t.Errorf("the one that answers is not first: %q", rows[0].Title)
+	}
+}
+
+// The lines cannot be hidden: in no state may two of them meet, or one stand at an end.
+func TestNoTwoLinesMeet(t *testing.T) {
+	states := []State{{}, {Absent: "Start it.", Start: "x"}}
+	for _, st := range []ipc.State{ipc.StateNew, ipc.StateDown, ipc.StateConnecting, ipc.StateRemoved} {
+		states = append(states, State{Status: &ipc.Status{State: st}}, State{Status: &ipc.Status{State: st}, SignIn: ann})
+	}
+	states = append(states, State{Status: connected()}, State{Status: connected(), SignIn: ann}, State{Status: connected(), SignIn: SignIn{Asking: true}})
+	for i, s := range states {
+		s.Now = now
+		line := true
+		for _, r := range Build(s).Rows {
+			if r.Hidden {
+				continue
+			}
+			if r.Separator && line {
+				t.Errorf("state %d: a line with nothing above it:\n%q", i, flat(Build(s).Rows, ""))
+			}
+			line = r.Separator
+		}
+		if line {
+			t.Errorf("state %d: a line at the end", i)
+		}
+	}
+}
+
+func TestSeveralProvidersAreOfferedByName(t *testing.T) {
+	several := with(func(s *ipc.Status) {
+		s.Issuers = []ipc.Issuer{
+			{URL: "https://mgmt.example:8443/oidc", Name: "Lanyard"}, {URL: "https://work.okta.com", Name: "Okta"}, {URL: "https://lab.okta.com", Name: "Okta"},
+			{URL: "https://x.example/realms/a"},
+		}
+	})
+	rows := Build(State{Now: now, Status: several}).Rows
+	if find(rows, "Log in") != nil {
+		t.Error("the plain row is still there")
+	}
+	with := find(rows, "Log in with")
+	if with == nil {
+		t.Fatalf("%q", flat(rows, ""))
+	}
+	var got []string
+	for _, r := range with.Rows {
+		got = append(got, fmt.Sprint(r.Title, " ", r.Action))
+	}
+	if want := []string{
+		"Lanyard {log-in https://mgmt.example:8443/oidc}", "work.okta.com {log-in https://work.okta.com}", "lab.okta.com {log-in https://lab.okta.com}",
+		"x.example/realms/a {log-in https://x.example/realms/a}",
+	}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	// Who is signed in renews with the provider that they have; one provider is nothing to choose.
+	for name, s := range map[string]State{
+		"signed in": {Now: now, Status: several, SignIn: ann}, "asking": {Now: now, Status: several, SignIn: SignIn{Asking: true}}, "one": {Now: now, Status: connected()},
+	} {
+		if find(Build(s).Rows, "Log in with") != nil {
+			t.Errorf("%s: there is a choice", name)
+		}
+	}
+	if find(Build(State{Now: now, Status: connected()}).Rows, "Log in") == nil {
+		t.Error("with one provider there is nothing to click")
 	}
 }

@@ -1,0 +1,144 @@
+//go:build linux
+
+package desktop
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// word is one that a person would read on the screen, and where.
+type word struct {
+	text string
+	box  image.Rectangle
+}
+
+// enlarge is by how much letters are enlarged before they are read.
+const enlarge = 3
+
+// read reads a part of the screen: its lines, each with its words.
+func (s *screen) read(part image.Rectangle) ([][]word, error) {
+	img, err := s.look()
+	if err != nil {
+		return nil, err
+	}
+	paper, part := clean(img, part)
+	if part.Empty() {
+		return nil, nil
+	}
+	var file bytes.Buffer
+	if err := png.Encode(&file, paper); err != nil {
+		return nil, err
+	}
+	large := exec.Command("convert", "png:-", "-colorspace", "gray", "-resize", fmt.Sprintf("%d%%", 100*enlarge), "png:-")
+	large.Stdin = &file
+	raw, err := large.Output()
+	if err != nil {
+		return nil, fmt.Errorf("convert: %w", err)
+	}
+	ocr := exec.Command("tesseract", "-", "-", "--psm", "11", "tsv")
+	ocr.Env = []string{"PATH=/usr/bin:/bin", "OMP_THREAD_LIMIT=1"}
+	ocr.Stdin = bytes.NewReader(raw)
+	out, err := ocr.Output()
+	if err != nil {
+		return nil, fmt.Errorf("tesseract: %w", err)
+	}
+	var lines [][]word
+	for row := range strings.Lines(string(out)) {
+		// level page block paragraph line word left top width height confidence text
+		f := strings.Split(strings.TrimRight(row, "\r\n"), "\t")
+		if len(f) != 12 || strings.TrimSpace(f[11]) == "" {
+			continue
+		}
+		var n [4]int
+		for i := range n {
+			if n[i], err = strconv.Atoi(f[6+i]); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			err = nil
+			continue // the head
+		}
+		box := image.Rect(n[0]/enlarge, n[1]/enlarge, (n[0]+n[2])/enlarge, (n[1]+n[3])/enlarge).Add(part.Min)
+		lines = put(lines, word{f[11], box})
+	}
+	return lines, nil
+}
+
+// clean is what lies on the desktop within a part of the screen: the bare desktop, whose colour is that of the screen's
+// first pixel, is cut off or made white.
+func clean(img image.Image, part image.Rectangle) (image.Image, image.Rectangle) {
+	bare := color.NRGBAModel.Convert(img.At(0, 0))
+	white := color.NRGBA{0xff, 0xff, 0xff, 0xff}
+	out := image.NewNRGBA(part)
+	var used image.Rectangle
+	for y := part.Min.Y; y < part.Max.Y; y++ {
+		for x := part.Min.X; x < part.Max.X; x++ {
+			c := color.NRGBAModel.Convert(img.At(x, y))
+			if c == bare {
+				c = white
+			} else {
+				used = used.Union(image.Rect(x, y, x+1, y+1))
+			}
+			out.Set(x, y, c)
+		}
+	}
+	return out.SubImage(used), used
+}
+
+// put adds w to the line that it stands on.
+func put(lines [][]word, w word) [][]word {
+	mid := (w.box.Min.Y + w.box.Max.Y) / 2
+	for i, l := range lines {
+		if last := l[len(l)-1].box; last.Min.Y <= mid && mid < last.Max.Y && last.Max.X <= w.box.Min.X {
+			lines[i] = append(l, w)
+			return lines
+		}
+	}
+	return append(lines, []word{w})
+}
+
+// alike makes texts equal that look so: letters that are read for each other, and blanks.
+func alike(s string) string {
+	return strings.NewReplacer(" ", "", "l", "i", "1", "i", "|", "i", "!", "i", "0", "o", ",", "", ".", "", "-", "", "—", "", "'", "", "’", "").Replace(strings.ToLower(s))
+}
+
+// text is what lines say.
+func text(lines [][]word) string {
+	var b strings.Builder
+	for _, l := range lines {
+		for i, w := range l {
+			if i > 0 {
+				b.WriteByte(' ')
+			}
+			b.WriteString(w.text)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// where is the middle of the words of one line that make up the text wanted.
+func where(lines [][]word, wanted string) (image.Point, bool) {
+	for _, l := range lines {
+		for i := range l {
+			var said string
+			var box image.Rectangle
+			for _, w := range l[i:] {
+				said += w.text
+				box = box.Union(w.box)
+				if alike(said) == alike(wanted) {
+					return image.Pt((box.Min.X+box.Max.X)/2, (box.Min.Y+box.Max.Y)/2), true
+				}
+			}
+		}
+	}
+	return image.Point{}, false
+}

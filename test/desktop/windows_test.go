@@ -1,0 +1,264 @@
+//go:build linux
+
+package desktop
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"lanyard/test/lab"
+	"lanyard/test/wine"
+)
+
+// windows is a person's desktop on a pretended Windows machine. Its parts are Wine's: the task bar with the
+// notification area, balloons, menus, the credential store.
+type windows struct {
+	screen
+	m       *wine.Machine
+	peer    *lab.Peer // Linux programs run beside its
+	display string
+	browser string // a Linux one, that signs in
+	opened  string // file with the addresses that browsers were started with
+}
+
+const (
+	program    = `C:\Lanyard\lanyard.exe`
+	tray       = `C:\Lanyard\lanyard-tray.exe`
+	taskBar    = 20 // pixels, at the screen's lower edge
+	winMachine = "desk-7"
+)
+
+// do runs a Windows program to its end.
+func (w *windows) do(argv ...string) string {
+	w.t.Helper()
+	out, err := w.m.Run(within(w.t, time.Minute), argv[0], argv[1:]...)
+	must(w.t, err)
+	return out
+}
+
+// start starts a Windows program on the desktop, with the rights that a person has there. start /unix would not do:
+// what Wine starts so is no child of ours.
+func (w *windows) start(name string, argv ...string) *lab.Process {
+	w.t.Helper()
+	c := w.m.Command(context.Background(), argv[0], argv[1:]...)
+	c.Env = append(c.Env, "DISPLAY="+w.display)
+	p, err := w.peer.StartCommand(name, c)
+	must(w.t, err)
+	return p
+}
+
+// openWindows boots the machine and shows its desktop. The programs of a browser are one that writes its address down.
+func openWindows(t *testing.T, peer *lab.Peer, browser string) *windows {
+	t.Helper()
+	m, err := wine.Open(within(t, 3*time.Minute), filepath.Join("..", "..", ".build"))
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := os.ReadFile(m.Path(`C:\ProgramData\Lanyard\default\service.log`))
+			t.Logf("the Windows service's log:\n%s", log)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &windows{m: m, peer: peer, browser: browser, opened: filepath.Join(m.Dir, "opened")}
+	x, err := peer.Start("windows-x", "", "Xvfb", "-displayfd", "1", "-screen", "0", fmt.Sprintf("%dx%dx24", screenW, screenH), "-nolisten", "tcp")
+	must(t, err)
+	number, err := x.Match(within(t, 20*time.Second), regexp.MustCompile(`(?m)^(\d+)$`))
+	must(t, err)
+	w.display = ":" + number[1]
+	w.screen = openScreen(t, "windows-", image.Rect(screenW-200, screenH-taskBar, screenW, screenH), func(argv ...string) *exec.Cmd {
+		c := peer.Command(context.Background(), "", argv...)
+		c.Env = append(c.Env, "DISPLAY="+w.display)
+		return c
+	})
+	opener := filepath.Join(m.Dir, "browser")
+	must(t, os.WriteFile(opener, []byte("#!/bin/sh\necho \"$1\" >>"+w.opened+"\n"), 0o755))
+	w.do("reg", "add", `HKCU\Software\Wine\WineBrowser`, "/v", "Browsers", "/d", opener, "/f")
+	w.start("windows-desktop", "explorer", fmt.Sprintf("/desktop=shell,%dx%d", screenW, screenH))
+	w.until(20*time.Second, "the task bar", func() error {
+		lines, err := w.read(image.Rect(0, screenH-taskBar, 100, screenH))
+		if _, ok := where(lines, "Start"); err == nil && !ok {
+			err = fmt.Errorf("it says %q", text(lines))
+		}
+		return err
+	})
+	return w
+}
+
+// everywhere is the screen without the task bar.
+var everywhere = image.Rect(0, 0, screenW, screenH-taskBar)
+
+// menu opens the menu by a click on the badge, reads it and keeps its picture; state is what the badge shows.
+func (w *windows) menu(state, picture string, wanted ...string) [][]word {
+	w.t.Helper()
+	var lines [][]word
+	w.click(w.seesIcon(state, 15*time.Second))
+	w.until(15*time.Second, "the menu to say "+strings.Join(wanted, ", "), func() (err error) {
+		if lines, err = w.read(everywhere); err != nil {
+			return err
+		}
+		for _, row := range wanted {
+			if _, ok := where(lines, row); !ok {
+				// Rows do not change while the menu is open, or are not drawn so.
+				w.key("Escape")
+				w.click(w.seesIcon(state, 5*time.Second))
+				return fmt.Errorf("no row %q; the screen says:\n%s", row, text(lines))
+			}
+		}
+		return nil
+	})
+	if picture != "" {
+		w.shot(picture)
+	}
+	return lines
+}
+
+func (w *windows) key(name string) {
+	w.t.Helper()
+	_, err := w.output("xdotool", "key", name)
+	must(w.t, err)
+}
+
+// choose clicks the row of an open menu.
+func (w *windows) choose(lines [][]word, row string) {
+	w.t.Helper()
+	at, ok := where(lines, row)
+	if !ok {
+		w.t.Fatalf("no row %q in:\n%s", row, text(lines))
+	}
+	w.click(at)
+}
+
+// reads waits until the screen says something, and returns all of it.
+func (w *windows) reads(wanted string) (all string) {
+	w.t.Helper()
+	w.until(15*time.Second, "the screen to say "+wanted, func() error {
+		lines, err := w.read(everywhere)
+		if err != nil {
+			return err
+		}
+		all = text(lines)
+		if _, ok := where(lines, wanted); !ok {
+			return fmt.Errorf("it says:\n%s", all)
+		}
+		return nil
+	})
+	return all
+}
+
+// signIn does what ann would do in the browser, and returns what its pages said.
+func (w *windows) signIn(page string) string {
+	w.t.Helper()
+	env, done, err := w.peer.Browser("", ann)
+	must(w.t, err)
+	defer done()
+	c := w.peer.Command(within(w.t, 30*time.Second), "", w.browser, page)
+	c.Env = append(append(c.Env, env...), "DEMO_LOG=") // to its standard error
+	out, err := c.CombinedOutput()
+	if err != nil {
+		w.t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+func TestTrayOnWindows(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: Wine and the X server are installed by a run as root")
+	}
+	ctx := within(t, 4*time.Minute)
+	l, err := lab.Open(ctx, lab.Options{
+		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{"office", "laptop"}, User: true,
+	})
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(l.Logs(40))
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	mgmt, err := l.StartMgmt(ctx, "office")
+	must(t, err)
+	must(t, mgmt.AddUser(ctx, ann.Email, "Ann", ann.Password))
+	must(t, mgmt.AddPolicy(ctx, "windows", "user:"+ann.Email, "tag:windows", lab.Me()))
+	laptop, err := mgmt.Enrol(ctx, "laptop", lab.Joining{Tags: []string{"tag:laptop"}})
+	must(t, err)
+	key, err := mgmt.SetupKey(ctx, "tag:windows")
+	must(t, err)
+
+	w := openWindows(t, laptop, l.Program("browser"))
+	for name, folder := range map[string]string{program: "service", tray: "tray"} {
+		flags := []string{}
+		if name == tray {
+			flags = []string{"-H=windowsgui"} // as it is shipped
+		}
+		file, err := wine.Program(ctx, filepath.Join("..", "..", ".build"), filepath.Base(strings.ReplaceAll(name, `\`, "/")), folder, "dev", flags...)
+		must(t, err)
+		must(t, w.m.Put(file, name))
+	}
+
+	// Without a service it says what to do.
+	run := w.start("windows-tray", "person.exe", "explorer", fmt.Sprintf("/desktop=shell,%dx%d", screenW, screenH), tray)
+	w.menu("error", "no-service", "The Lanyard service is not running", "Copy the command: lanyard service install", "Quit")
+	w.key("Escape")
+	w.do(program, "service", "install")
+	up := w.m.Command(ctx, program, "up", mgmt.Join, "--name", winMachine, "--allow-ssh", "--setup-key-file", "-")
+	up.Stdin = strings.NewReader(key + "\r\n")
+	if out, err := up.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_ = run
+	lines := w.menu("dark", "signed-out", "Connected as "+winMachine+", signed out", "Nobody is signed in", "Log in", "On this computer", "Quit")
+
+	// Log in: the system's own way to a browser is asked for the provider's page.
+	w.choose(lines, "Log in")
+	var page *url.URL
+	w.until(15*time.Second, "a browser", func() error {
+		raw, err := os.ReadFile(w.opened)
+		if err == nil {
+			page, err = url.Parse(strings.TrimSpace(string(raw)))
+		}
+		return err
+	})
+	if !strings.HasPrefix(page.String(), mgmt.URL+"/") {
+		t.Errorf("the browser was opened at %s", page)
+	}
+	says := w.reads("Sign in in your browser") // the balloon
+	w.shot("log-in")
+	code := regexp.MustCompile(`(?s)show the code\s+(\S+?);`).FindStringSubmatch(says)
+	if code == nil {
+		t.Fatalf("the balloon names no code:\n%s", says)
+	}
+	w.menu("dark", "asking", "Waiting for your sign-in in the browser", "Cancel the sign-in (the page must show "+code[1]+")")
+	w.key("Escape")
+	pages := w.signIn(page.String())
+	for _, want := range []string{code[1], winMachine, "You are signed in; you can close this tab."} {
+		if !strings.Contains(alike(pages), alike(want)) {
+			t.Errorf("the pages did not say %q:\n%s", want, pages)
+		}
+	}
+	w.seesIcon("connected", 15*time.Second)
+	w.reads("You are signed in")
+	w.shot("signed-in")
+	w.menu("connected", "connected", "Connected as "+winMachine, "Signed in as "+ann.Email+", 23 h left", "Log out", "On this computer")
+	w.key("Escape")
+
+	// What keeps ann signed in is sealed with a key that the credential store holds.
+	const sealed = `C:\users\` + "%s" + `\AppData\Local\Lanyard`
+	_ = sealed
+	out, _ := w.m.Registry(within(t, time.Minute), `HKCU\Software\Wine\Credential Manager`)
+	t.Log(out)
+	found, _ := exec.Command("find", w.m.Path(`C:\users`), "-name", "secret-*").CombinedOutput()
+	t.Log(string(found))
+}
