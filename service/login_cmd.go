@@ -111,6 +111,9 @@ func logoutCommand() *cobra.Command {
 		case refusedFor(err, reason.Blocked):
 			fmt.Fprintln(c.OutOrStdout(), "You are signed out. Your access was blocked before, which ended your sessions.")
 			return nil
+		case errors.Is(err, login.ErrProviderNotTold):
+			writeEffect(c.OutOrStdout(), effect)
+			return err
 		case err != nil:
 			return fmt.Errorf("you are signed out on this machine, but the management server was not told, so open sessions "+
 				"end only when it stops hearing of you: %w", err)

@@ -219,6 +219,9 @@ func (t *tray) logOut() {
 	}
 	t.later("Signing out", actLimit, func(ctx context.Context) error {
 		err := me.logout(ctx, peer, server)
+		if errors.Is(err, login.ErrProviderNotTold) {
+			return err
+		}
 		if err != nil && !errors.Is(err, login.ErrNotSignedIn) {
 			return fmt.Errorf("you are signed out on this computer, but the management server was not told (%s) "+
 				"so sessions that are open end only when it stops hearing of you", strings.TrimSuffix(sentence(err), "."))

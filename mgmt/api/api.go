@@ -360,8 +360,9 @@ type RenewReply struct {
 
 // LogoutRequest ends the login whose proof accompanies it; All ends every login of the person.
 type LogoutRequest struct {
-	All          bool   `json:"all,omitempty"`
-	RefreshToken string `json:"refresh_token,omitempty"` // revoked too (RFC 7009)
+	All bool `json:"all,omitempty"`
+	// RefreshToken is what older clients send. The embedded provider's goes with its login, whoever holds it.
+	RefreshToken string `json:"refresh_token,omitempty"`
 }
 
 // Effect of a change: what ended where, and who could not be told.

@@ -396,7 +396,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		}
 		userID, connID, nonce = code.Claims.UserID, code.ConnectorID, code.Nonce
 	case "refresh_token":
-		id, _ := refreshParts(r.PostForm.Get("refresh_token"))
+		id := refreshID(r.PostForm.Get("refresh_token"))
 		t, err := p.db.GetRefresh(ctx, id)
 		if err != nil {
 			gone()

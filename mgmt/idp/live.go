@@ -124,28 +124,25 @@ func (p *Provider) user(ctx context.Context, userID, connID string) (store.User,
 	return p.Store.UserByRef(ctx, api.UserRef{Issuer: p.issuer, Subject: sub})
 }
 
-// refreshParts reads a refresh token: base64url of a protobuf message with 1: id, 2: secret.
-func refreshParts(raw string) (id, secret string) {
+// refreshID reads the id in a refresh token, which is base64url of a protobuf message with 1: id, 2: secret.
+func refreshID(raw string) (id string) {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(raw, "="))
 	if err != nil {
-		return "", ""
+		return ""
 	}
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 || typ != protowire.BytesType {
-			return "", ""
+			return ""
 		}
 		v, m := protowire.ConsumeBytes(b[n:])
 		if m < 0 {
-			return "", ""
+			return ""
 		}
-		switch num {
-		case 1:
+		if num == 1 {
 			id = string(v)
-		case 2:
-			secret = string(v)
 		}
 		b = b[n+m:]
 	}
-	return id, secret
+	return id
 }

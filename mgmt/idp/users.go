@@ -2,7 +2,6 @@ package idp
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -119,38 +118,28 @@ func (p *Provider) RevokeAll(ctx context.Context, u store.User) error {
 			return err
 		}
 	}
+	return p.deleteRefresh(ctx, u, func(storage.RefreshToken) bool { return true })
+}
+
+// Revoke ends the refresh token of one of the person's logins, by its nonce: however often the token was changed for a
+// newer one, and by whom.
+func (p *Provider) Revoke(ctx context.Context, u store.User, nonce string) error {
+	return p.deleteRefresh(ctx, u, func(t storage.RefreshToken) bool { return t.Nonce == nonce })
+}
+
+// deleteRefresh deletes those of a person's refresh tokens that are meant.
+func (p *Provider) deleteRefresh(ctx context.Context, u store.User, meant func(storage.RefreshToken) bool) error {
 	all, err := p.db.ListRefreshTokens(ctx)
 	if err != nil {
 		return err
 	}
 	for _, t := range all {
-		if sub, err := tokens.GenSubject(t.Claims.UserID, t.ConnectorID); err != nil || sub != u.Subject {
+		if sub, err := tokens.GenSubject(t.Claims.UserID, t.ConnectorID); err != nil || sub != u.Subject || !meant(t) {
 			continue
 		}
 		if err := p.db.DeleteRefresh(ctx, t.ID); err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return err
 		}
-	}
-	return nil
-}
-
-// Revoke ends one refresh token, when it is the person's own (RFC 7009 §2). Others and unknown ones are ignored.
-func (p *Provider) Revoke(ctx context.Context, u store.User, raw string) error {
-	id, secret := refreshParts(raw)
-	t, err := p.db.GetRefresh(ctx, id)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	sub, err := tokens.GenSubject(t.Claims.UserID, t.ConnectorID)
-	if err != nil || sub != u.Subject ||
-		subtle.ConstantTimeCompare([]byte(secret), []byte(t.Token)) != 1 && subtle.ConstantTimeCompare([]byte(secret), []byte(t.ObsoleteToken)) != 1 {
-		return err
-	}
-	if err := p.db.DeleteRefresh(ctx, id); err != nil && !errors.Is(err, storage.ErrNotFound) {
-		return err
 	}
 	return nil
 }

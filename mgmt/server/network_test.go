@@ -128,12 +128,21 @@ func TestBlockNamesPeersThatWereNotReached(t *testing.T) {
 }
 
 func TestLogoutRevokesTheKey(t *testing.T) {
-	n := start(t)
+	now := &clock{}
+	n := start(t, func(c *server.Config) { c.Now = now.Now })
 	n.user("ann@example.org")
 	web := n.enrolled("web-1", true, "tag:web").follow(nil)
 	n.policy("web", "user:ann@example.org", "tag:web", "deploy")
 	ann, other := web.login("ann@example.org"), web.login("ann@example.org")
-	effect, err := n.api.Logout(t.Context(), ann.Login, api.LogoutRequest{RefreshToken: ann.refresh})
+	// A thief of the refresh token has changed it for newer ones, which the person does not know of.
+	thief := *ann
+	for range 2 {
+		now.advance(11 * time.Second) // a token that was just used answers with itself
+		if r := n.refresh(&thief); r.ID == "" {
+			t.Fatal("the stolen token is worth nothing; this proves nothing")
+		}
+	}
+	effect, err := n.api.Logout(t.Context(), ann.Login, api.LogoutRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +154,9 @@ func TestLogoutRevokesTheKey(t *testing.T) {
 	refused(t, err, http.StatusUnauthorized, "revoked")
 	if r := n.refresh(ann); r.ID != "" {
 		t.Error("the refresh token of a login that ended works")
+	}
+	if r := n.refresh(&thief); r.ID != "" {
+		t.Error("a thief goes on refreshing after the logout")
 	}
 	if _, err := n.api.Me(t.Context(), other.Login); err != nil {
 		t.Errorf("the other login: %v", err)

@@ -203,10 +203,12 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if req.RefreshToken != "" {
-		if err := s.idp.Revoke(ctx, p.User, req.RefreshToken); err != nil {
-			return err
-		}
+	bound, err := token.Peek(p.bound)
+	if err != nil {
+		return err
+	}
+	if err := s.idp.Revoke(ctx, p.User, bound.Nonce); err != nil {
+		return err
 	}
 	if req.All {
 		if err := s.idp.RevokeAll(ctx, p.User); err != nil {

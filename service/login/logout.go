@@ -3,18 +3,28 @@ package login
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
 )
 
-// logoutLimit bounds how long a logout waits for the management server.
-const logoutLimit = 15 * time.Second
+// Bounds of how long a logout waits for others.
+const (
+	logoutLimit = 15 * time.Second // the management server
+	revokeLimit = 5 * time.Second  // the identity provider
+)
 
-// Logout ends the login on the machine peer: at the management server, which ends its sessions, and here. The files
-// go whatever the server says; its error is returned beside, so that the person knows that sessions may live on.
+// ErrProviderNotTold is returned when all of a login has ended but the refresh token, which another provider than the
+// management server's own may still take. It is deleted here.
+var ErrProviderNotTold = errors.New("you are signed out, but the identity provider could not be told; it forgets the sign-in when that runs out")
+
+// Logout ends the login on the machine peer: at the management server, which ends its sessions, at the provider, and
+// here. The files go whatever the others say; their error is returned beside, so that the person knows what may live on.
 func (c Config) Logout(ctx context.Context, peer, serverURL string, all bool) (*api.Effect, error) {
 	l, err := Load(c.Paths, peer)
 	if errors.Is(err, ErrNotSignedIn) {
@@ -27,7 +37,22 @@ func (c Config) Logout(ctx context.Context, peer, serverURL string, all bool) (*
 	if l.Record.Server == "" {
 		l.Record.Server = serverURL
 	}
+	if l.Record.RefreshToken != "" && !Fresh(c.Paths, peer, 0, c.now()) {
+		// The management server takes the word of a young token only.
+		if err := c.Refresh(ctx, peer, 0); err == nil {
+			record := l.Record
+			if l, err = Load(c.Paths, peer); err != nil {
+				return nil, err
+			}
+			if l.Record, err = LoadRecord(c.Store, peer); err != nil {
+				l.Record = record
+			}
+		}
+	}
 	effect, told := tellLogout(ctx, l, all)
+	if err := revoke(ctx, l.Record); told == nil && err != nil {
+		told = fmt.Errorf("%w (%w)", ErrProviderNotTold, err)
+	}
 	if err := Forget(c.Paths, c.Store, peer); err != nil {
 		return effect, err
 	}
@@ -41,7 +66,43 @@ func tellLogout(ctx context.Context, l *Login, all bool) (*api.Effect, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, logoutLimit)
 	defer cancel()
-	return server.Logout(ctx, l.Login, api.LogoutRequest{All: all, RefreshToken: l.Record.RefreshToken})
+	return server.Logout(ctx, l.Login, api.LogoutRequest{All: all})
+}
+
+// revoke tells a provider that is not the management server's own that its refresh token is not needed any more
+// (RFC 7009). The own one ends a login's token with the login.
+func revoke(ctx context.Context, r Record) error {
+	server, err := client.New(r.Server)
+	if err != nil || r.RefreshToken == "" || sameHost(r.TokenURL, server.URL("/")) {
+		return nil //nolint:nilerr // the management server could not be told, and that was said
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
+	defer cancel()
+	doc, err := discover(ctx, r.Issuer)
+	if err != nil {
+		return err
+	}
+	if doc.RevocationEndpoint == "" {
+		return errors.New("it takes back no tokens")
+	}
+	if err := checkURL(doc.RevocationEndpoint); err != nil {
+		return err
+	}
+	form := url.Values{"token": {r.RefreshToken}, "token_type_hint": {"refresh_token"}, "client_id": {r.ClientID}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, doc.RevocationEndpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return plain(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answered %s", res.Status)
+	}
+	return nil
 }
 
 func sameHost(a, b string) bool {

@@ -63,6 +63,7 @@ type discovery struct {
 	Issuer                string `json:"issuer"`
 	AuthorizationEndpoint string `json:"authorization_endpoint"`
 	TokenEndpoint         string `json:"token_endpoint"`
+	RevocationEndpoint    string `json:"revocation_endpoint"` // RFC 8414 §2; empty: it has none
 }
 
 func discover(ctx context.Context, issuer string) (*discovery, error) {

@@ -89,9 +89,7 @@ func newStub(t *testing.T) *stub {
 		json.NewDecoder(r.Body).Decode(&q)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if q.RefreshToken == s.refresh {
-			s.loggedOut++
-		}
+		s.loggedOut++
 		json.NewEncoder(w).Encode(api.Effect{Reached: []string{"web-1"}})
 	})
 	s.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

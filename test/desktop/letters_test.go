@@ -107,7 +107,7 @@ func put(lines [][]word, w word) [][]word {
 
 // alike makes texts equal that look so: letters that are read for each other, and blanks.
 func alike(s string) string {
-	return strings.NewReplacer(" ", "", "l", "i", "1", "i", "|", "i", "!", "i", "0", "o", ",", "", ".", "", "-", "", "—", "", "'", "", "’", "").Replace(strings.ToLower(s))
+	return strings.NewReplacer(" ", "", "l", "i", "1", "i", "|", "i", "!", "i", "0", "o", "4", "a", "5", "s", "8", "b", ",", "", ".", "", "-", "", "—", "", "'", "", "’", "").Replace(strings.ToLower(s))
 }
 
 // text is what lines say.

@@ -4,6 +4,7 @@ package desktop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"net/url"
@@ -45,8 +46,7 @@ func (w *windows) do(argv ...string) string {
 	return out
 }
 
-// start starts a Windows program on the desktop, with the rights that a person has there. start /unix would not do:
-// what Wine starts so is no child of ours.
+// start starts a Windows program on the desktop, with what else it needs in front.
 func (w *windows) start(name string, argv ...string) *lab.Process {
 	w.t.Helper()
 	c := w.m.Command(context.Background(), argv[0], argv[1:]...)
@@ -110,7 +110,7 @@ func (w *windows) menu(state, picture string, wanted ...string) [][]word {
 		for _, row := range wanted {
 			if _, ok := where(lines, row); !ok {
 				// Rows do not change while the menu is open, or are not drawn so.
-				w.key("Escape")
+				w.away()
 				w.click(w.seesIcon(state, 5*time.Second))
 				return fmt.Errorf("no row %q; the screen says:\n%s", row, text(lines))
 			}
@@ -123,10 +123,10 @@ func (w *windows) menu(state, picture string, wanted ...string) [][]word {
 	return lines
 }
 
-func (w *windows) key(name string) {
+// away clicks on the bare desktop, which closes a menu.
+func (w *windows) away() {
 	w.t.Helper()
-	_, err := w.output("xdotool", "key", name)
-	must(w.t, err)
+	w.click(image.Pt(200, 200))
 }
 
 // choose clicks the row of an open menu.
@@ -209,16 +209,18 @@ func TestTrayOnWindows(t *testing.T) {
 	}
 
 	// Without a service it says what to do.
-	run := w.start("windows-tray", "person.exe", "explorer", fmt.Sprintf("/desktop=shell,%dx%d", screenW, screenH), tray)
+	w.start("windows-tray", "person.exe", "explorer", fmt.Sprintf("/desktop=shell,%dx%d", screenW, screenH), tray)
 	w.menu("error", "no-service", "The Lanyard service is not running", "Copy the command: lanyard service install", "Quit")
-	w.key("Escape")
+	w.away()
 	w.do(program, "service", "install")
 	up := w.m.Command(ctx, program, "up", mgmt.Join, "--name", winMachine, "--allow-ssh", "--setup-key-file", "-")
 	up.Stdin = strings.NewReader(key + "\r\n")
 	if out, err := up.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	_ = run
+	if w.running(tray) != 1 {
+		t.Errorf("%d trays run", w.running(tray))
+	}
 	lines := w.menu("dark", "signed-out", "Connected as "+winMachine+", signed out", "Nobody is signed in", "Log in", "On this computer", "Quit")
 
 	// Log in: the system's own way to a browser is asked for the provider's page.
@@ -241,7 +243,7 @@ func TestTrayOnWindows(t *testing.T) {
 		t.Fatalf("the balloon names no code:\n%s", says)
 	}
 	w.menu("dark", "asking", "Waiting for your sign-in in the browser", "Cancel the sign-in (the page must show "+code[1]+")")
-	w.key("Escape")
+	w.away()
 	pages := w.signIn(page.String())
 	for _, want := range []string{code[1], winMachine, "You are signed in; you can close this tab."} {
 		if !strings.Contains(alike(pages), alike(want)) {
@@ -252,13 +254,98 @@ func TestTrayOnWindows(t *testing.T) {
 	w.reads("You are signed in")
 	w.shot("signed-in")
 	w.menu("connected", "connected", "Connected as "+winMachine, "Signed in as "+ann.Email+", 23 h left", "Log out", "On this computer")
-	w.key("Escape")
+	w.away()
 
 	// What keeps ann signed in is sealed with a key that the credential store holds.
-	const sealed = `C:\users\` + "%s" + `\AppData\Local\Lanyard`
-	_ = sealed
-	out, _ := w.m.Registry(within(t, time.Minute), `HKCU\Software\Wine\Credential Manager`)
-	t.Log(out)
-	found, _ := exec.Command("find", w.m.Path(`C:\users`), "-name", "secret-*").CombinedOutput()
-	t.Log(string(found))
+	const home = `C:\users\` // of everybody
+	files := func(pattern string) []string {
+		found, err := filepath.Glob(filepath.Join(w.m.Path(home), w.m.User, filepath.FromSlash(pattern)))
+		must(t, err)
+		return found
+	}
+	stored := func() string {
+		entries, err := w.m.Registry(within(t, time.Minute), `HKCU\Software\Wine\Credential Manager`) // where Wine's store lies
+		must(t, err)
+		return entries
+	}
+	sealed := files("AppData/Local/Lanyard/default/secret-p*")
+	if len(sealed) != 1 {
+		t.Fatalf("sealed files: %q", sealed)
+	}
+	if raw, err := os.ReadFile(sealed[0]); err != nil || !strings.Contains(string(raw), `"key":"keychain"`) {
+		t.Errorf("the refresh token is not sealed by the credential store's key: %v %.100s", err, raw)
+	}
+	if s := stored(); !strings.Contains(s, `Generic: Lanyard:login-`) || len(files("AppData/Local/Lanyard/default/secret-key")) > 0 {
+		t.Errorf("the credential store has no key of ours:\n%s", s)
+	}
+
+	// Somebody comes in by SSH: a balloon says so, and the menu sends them away.
+	must(t, laptop.Knows(ctx, winMachine))
+	out, err := laptop.Login(ctx, "", ann)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c := laptop.SSH(context.Background(), "", "ssh", lab.Me()+"@"+winMachine+".lanyard.internal")
+	_, err = c.StdinPipe() // it stays open
+	must(t, err)
+	visit, err := laptop.StartCommand("visit", c)
+	must(t, err)
+	says = w.reads("Somebody signed in to this computer")
+	w.shot("visitor")
+	if said := alike(says); !strings.Contains(said, alike(ann.Email+" came in as "+lab.Me()+", from laptop")) || !strings.Contains(said, alike("click the badge, then On this computer")) {
+		t.Errorf("the balloon says:\n%s", says)
+	}
+	w.choose(w.menu("connected", "", "On this computer (1)"), "On this computer (1)")
+	w.reads("End the session of " + ann.Email)
+	w.shot("end-session")
+	lines, err = w.read(everywhere)
+	must(t, err)
+	w.choose(lines, "End the session of "+ann.Email)
+	select {
+	case <-visit.Done():
+	case <-time.After(10 * time.Second):
+		t.Errorf("the session goes on:\n%s", visit.Text())
+	}
+	w.away()
+
+	w.choose(w.menu("connected", "", "Log out"), "Log out")
+	w.menu("dark", "logged-out", "Connected as "+winMachine+", signed out", "Nobody is signed in", "Log in")
+	if s := stored(); strings.Contains(s, "Lanyard") {
+		t.Errorf("the credential store keeps:\n%s", s)
+	}
+	if left := append(files(".ssh/lanyard-*"), files("AppData/Local/Lanyard/default/secret-*")...); len(left) > 0 {
+		t.Errorf("files stayed: %q", left)
+	}
+	w.away()
+	w.choose(w.menu("dark", "", "Quit"), "Quit")
+	w.until(10*time.Second, "the tray's end", func() error {
+		if n := w.running(tray); n > 0 {
+			return fmt.Errorf("%d still run", n)
+		}
+		return nil
+	})
+	w.until(5*time.Second, "the icon to go", func() error {
+		img, err := w.look()
+		if _, ok := w.icon(img, "dark"); err == nil && ok {
+			err = errors.New("it is still there")
+		}
+		return err
+	})
+}
+
+// running counts the processes of a Windows program on the machine.
+func (w *windows) running(program string) (n int) {
+	w.t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	must(w.t, err)
+	for _, p := range all {
+		line, err := os.ReadFile(filepath.Join(p, "cmdline"))
+		if name, _, _ := strings.Cut(string(line), "\x00"); err != nil || name != program {
+			continue
+		}
+		if env, err := os.ReadFile(filepath.Join(p, "environ")); err == nil && strings.Contains(string(env), "WINEPREFIX="+w.m.Dir+"\x00") {
+			n++
+		}
+	}
+	return n
 }

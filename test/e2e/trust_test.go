@@ -312,8 +312,8 @@ func (i *issuer) curl(args ...string) string {
 }
 
 func (i *issuer) tell() (counts struct {
-	Refreshes, Logins, JWKS int
-	KID                     string
+	Refreshes, Logins, Revoked, JWKS int
+	KID                              string
 },
 ) {
 	i.w.t.Helper()
@@ -458,6 +458,28 @@ func TestDirectIssuer(t *testing.T) {
 		w.expire("ann")
 		in("ann") // the token that is there is good still
 		is.set("down", "0")
+	})
+	t.Run("takes its refresh token back", func(t *testing.T) {
+		w := w.on(t)
+		before := is.tell().Revoked
+		logout := func(want string) {
+			t.Helper()
+			out, err := w.machine("ann").Lanyard(within(t, 20*time.Second), "ann", "logout")
+			if got := fmt.Sprintln(out, err); !strings.Contains(got, want) || (err == nil) != (want == "signed out") {
+				t.Errorf("logout: %s", got)
+			}
+		}
+		logout("signed out")
+		if n := is.tell().Revoked - before; n != 1 {
+			t.Errorf("%d tokens were revoked", n)
+		}
+		login("ann")
+		is.set("down", "1")
+		logout("the identity provider could not be told")
+		is.set("down", "0")
+		if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "run 'lanyard login'") {
+			t.Errorf("after the logout: %s", r)
+		}
 	})
 	t.Run("signs with a key that nobody has heard of", func(t *testing.T) {
 		w := w.on(t)

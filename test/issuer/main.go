@@ -12,7 +12,7 @@
 //	down=1|0            answer nothing but /control
 //	grant=invalid       refuse refresh tokens
 //
-// GET /control tells what was asked: {"refreshes":1,"logins":1,"jwks":3,"kid":"..."}.
+// GET /control tells what was asked: {"refreshes":1,"logins":1,"revoked":1,"jwks":3,"kid":"..."}.
 package main
 
 import (

@@ -41,6 +41,7 @@ type provider struct {
 		Logins    int    `json:"logins"`
 		JWKS      int    `json:"jwks"`
 		KID       string `json:"kid"`
+		Revoked   int    `json:"revoked"`
 	}
 }
 
@@ -68,6 +69,7 @@ func newProvider(at, client string) (*provider, error) {
 		"GET " + base.Path + "/auth":                             p.form,
 		"POST " + base.Path + "/auth":                            p.signIn,
 		"POST " + base.Path + "/token":                           p.token,
+		"POST " + base.Path + "/revoke":                          p.revoke,
 		"GET /control":                                           p.tell,
 		"POST /control":                                          p.control,
 	} {
@@ -111,7 +113,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 func (p *provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]any{
-		"issuer": p.url, "authorization_endpoint": p.url + "/auth", "token_endpoint": p.url + "/token", "jwks_uri": p.url + "/keys",
+		"issuer": p.url, "authorization_endpoint": p.url + "/auth", "token_endpoint": p.url + "/token", "revocation_endpoint": p.url + "/revoke", "jwks_uri": p.url + "/keys",
 		"response_types_supported": []string{"code"}, "code_challenge_methods_supported": []string{"S256"},
 	})
 }
@@ -204,6 +206,21 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{
 		"access_token": "a", "token_type": "Bearer", "expires_in": int(p.life.Seconds()), "refresh_token": next, "id_token": raw,
 	})
+}
+
+// revoke is RFC 7009.
+func (p *provider) revoke(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.PostFormValue("client_id") != p.client {
+		answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
+		return
+	}
+	if _, ok := p.refresh[r.PostFormValue("token")]; ok {
+		delete(p.refresh, r.PostFormValue("token"))
+		p.counts.Revoked++
+	}
+	w.WriteHeader(http.StatusOK)
 }
 
 func (p *provider) tell(w http.ResponseWriter, _ *http.Request) {
