@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"lanyard/platform/paths"
+	"lanyard/platform/sessionbus/bustest"
 	"lanyard/service/ipc"
 	"lanyard/service/keystore"
 	"lanyard/service/login"
@@ -84,6 +85,9 @@ func TestPanelShowsEveryState(t *testing.T) {
 		{"visitor with a line under the name", up(func(s *ipc.Status) {
 			s.SSH = ipc.SSH{Allowed: true, Serving: true, Admits: []string{"everyone as deploy"}}
 			s.Sessions = []ipc.Session{{ID: "s1", User: "a_b@example.com", LocalUser: "deploy", Source: "desk", Since: time.Now()}}
+		})},
+		{"several providers", up(func(s *ipc.Status) {
+			s.Issuers = []ipc.Issuer{{URL: "https://x/dex", Name: "Lanyard"}, {URL: "https://work.okta.com", Name: "Okta"}}
 		})},
 		{"problem", up(func(s *ipc.Status) { s.Problems = []string{"The audit log is full."} })},
 	} {
@@ -186,8 +190,8 @@ func TestIconComesBackWithThePanel(t *testing.T) {
 
 func TestPanelThatComesLateGetsTheIcon(t *testing.T) {
 	home := place(t)
-	addr, _ := startBus(t)
-	r := &running{t: t, addr: addr, home: home, conn: connect(t, addr), notes: startNotes(t, addr)}
+	addr, _ := bustest.Start(t)
+	r := &running{t: t, addr: addr, home: home, conn: bustest.Connect(t, addr), notes: startNotes(t, addr)}
 	r.start()
 	until(t, 10*time.Second, func() error {
 		var has bool
@@ -203,8 +207,8 @@ func TestPanelThatComesLateGetsTheIcon(t *testing.T) {
 
 func TestDesktopWithoutIconsIsSaidOnce(t *testing.T) {
 	home := place(t)
-	addr, _ := startBus(t)
-	r := &running{t: t, addr: addr, home: home, conn: connect(t, addr), notes: startNotes(t, addr)}
+	addr, _ := bustest.Start(t)
+	r := &running{t: t, addr: addr, home: home, conn: bustest.Connect(t, addr), notes: startNotes(t, addr)}
 	const title = "Lanyard runs without its icon"
 	r.start()
 	n := r.notes.titled(t, title)
@@ -231,7 +235,7 @@ func TestOneTrayPerDesktopSession(t *testing.T) {
 		t.Errorf("%v: %s", err, second.out)
 	}
 	// Another session of the same person has its own.
-	addr, _ := startBus(t)
+	addr, _ := bustest.Start(t)
 	other := &running{t: t, addr: addr, home: home, panel: startPanel(t, addr)}
 	other.start()
 	other.panel.item(t)
@@ -259,7 +263,7 @@ func TestWithoutABusItSaysWhatToDo(t *testing.T) {
 
 func TestSessionsEndEndsTheTray(t *testing.T) {
 	home := place(t)
-	addr, bus := startBus(t)
+	addr, bus := bustest.Start(t)
 	r := &running{t: t, addr: addr, home: home, panel: startPanel(t, addr)}
 	r.start()
 	r.panel.item(t)

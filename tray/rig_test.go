@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -27,6 +26,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
 	"lanyard/platform/paths"
+	"lanyard/platform/sessionbus/bustest"
 	"lanyard/service/ipc"
 	"lanyard/service/keystore"
 	"lanyard/service/login"
@@ -60,38 +60,6 @@ func until(t *testing.T, limit time.Duration, cond func() error) {
 	}
 }
 
-// startBus runs a session bus of the test's own.
-func startBus(t *testing.T) (addr string, cmd *exec.Cmd) {
-	t.Helper()
-	cmd = exec.Command("dbus-daemon", "--session", "--nofork", "--print-address=1", "--address=unix:path="+filepath.Join(t.TempDir(), "bus"))
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		if os.Geteuid() == 0 {
-			t.Fatal(err)
-		}
-		t.Skip("needs root: dbus-daemon is not installed: ", err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(line), cmd
-}
-
-func connect(t *testing.T, addr string) *dbus.Conn {
-	t.Helper()
-	c, err := dbus.Connect(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
 // panel is a watcher without a screen: it takes icons as xfce4-panel does, one for each connection and path.
 type panel struct {
 	conn  *dbus.Conn
@@ -116,7 +84,7 @@ func (p *panel) RegisterStatusNotifierHost(string) *dbus.Error { return nil }
 
 func startPanel(t *testing.T, addr string) *panel {
 	t.Helper()
-	p := &panel{conn: connect(t, addr), items: make(chan string, 8), seen: map[string]int{}}
+	p := &panel{conn: bustest.Connect(t, addr), items: make(chan string, 8), seen: map[string]int{}}
 	p.conn.Export(p, watcherPath, watcherName)
 	_, err := prop.Export(p.conn, watcherPath, prop.Map{watcherName: {
 		"IsStatusNotifierHostRegistered": {Value: true}, "ProtocolVersion": {Value: int32(0)}, "RegisteredStatusNotifierItems": {Value: []string{}},
@@ -160,7 +128,7 @@ type shownNote struct {
 
 func startNotes(t *testing.T, addr string) *notes {
 	t.Helper()
-	n := &notes{conn: connect(t, addr)}
+	n := &notes{conn: bustest.Connect(t, addr)}
 	n.conn.Export(n, "/org/freedesktop/Notifications", "org.freedesktop.Notifications")
 	if got, err := n.conn.RequestName("org.freedesktop.Notifications", dbus.NameFlagDoNotQueue); err != nil || got != dbus.RequestNameReplyPrimaryOwner {
 		t.Fatal(got, err)
@@ -367,8 +335,8 @@ func socketHere() string { return paths.System(paths.DefaultProfile).Socket }
 // startTray starts a tray with a panel and notifications.
 func startTray(t *testing.T, home string) *running {
 	t.Helper()
-	addr, _ := startBus(t)
-	r := &running{t: t, addr: addr, home: home, panel: startPanel(t, addr), notes: startNotes(t, addr), conn: connect(t, addr)}
+	addr, _ := bustest.Start(t)
+	r := &running{t: t, addr: addr, home: home, panel: startPanel(t, addr), notes: startNotes(t, addr), conn: bustest.Connect(t, addr)}
 	r.start()
 	r.name = r.panel.item(t)
 	return r

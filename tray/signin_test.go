@@ -74,7 +74,6 @@ type stage struct {
 	refreshes int
 	refused   error // what a refresh answers
 	logins    int
-	issuers   []string // of the logins
 
 	loginErr error
 	shown    menu.Menu
@@ -111,10 +110,9 @@ func newStage(t *testing.T) *stage {
 				}
 				return s.refused
 			},
-			login: func(ctx context.Context, issuer string, asked func(login.Asked)) (*login.Result, error) {
+			login: func(ctx context.Context, _ string, asked func(login.Asked)) (*login.Result, error) {
 				s.mu.Lock()
 				s.logins++
-				s.issuers = append(s.issuers, issuer)
 				err := s.loginErr
 				s.mu.Unlock()
 				asked(login.Asked{Code: "ABCD", URL: "https://page", Opened: true})

@@ -1,11 +1,36 @@
 package browser
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/windows"
 )
+
+// Where a token is split, its full half (which UAC gives out, and which all of Wine runs with) opens no browser, and the
+// half that a desktop runs with does.
+func TestBrowserGetsNoRightsThatWereAskedFor(t *testing.T) {
+	own := windows.GetCurrentProcessToken()
+	other, err := own.GetLinkedToken()
+	if err != nil {
+		t.Skip("the token is not split here: ", err)
+	}
+	defer other.Close()
+	full, limited := own, other
+	if !own.IsElevated() {
+		full, limited = other, own
+	}
+	if !raised(full) || raised(limited) {
+		t.Errorf("raised: full %v, limited %v", raised(full), raised(limited))
+	}
+	t.Setenv("BROWSER", "")
+	if err := Open("http://localhost/"); full == own && !errors.Is(err, ErrNone) {
+		t.Errorf("with full rights: %v", err)
+	}
+}
 
 func TestBrowserOfTheVariableGetsThePage(t *testing.T) {
 	dir := t.TempDir()

@@ -9,31 +9,60 @@ import (
 	"testing"
 )
 
-func TestTextGoesToTheDesktopsProgram(t *testing.T) {
+// tools makes a PATH with these programs alone; each writes its name and what it read to the file that is returned.
+func tools(t *testing.T, names ...string) (log string) {
+	t.Helper()
 	dir := t.TempDir()
-	got := filepath.Join(dir, "got")
-	t.Setenv("GOT", got)
-	t.Setenv("PATH", dir+":/usr/bin:/bin")
-	for _, name := range []string{"wl-copy", "xclip"} {
-		script := "#!/bin/sh\n{ printf '%s ' " + name + " \"$@\"; cat; } >\"$GOT\"\n"
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+	log = filepath.Join(dir, "log")
+	for _, n := range names {
+		script := "#!/bin/sh\n{ echo " + n + " \"$@\"; /bin/cat; } >" + log + "\n"
+		if err := os.WriteFile(filepath.Join(dir, n), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, c := range []struct{ wayland, x, want string }{
-		{"wayland-0", ":0", "wl-copy a\n$(b)"}, {"", ":0", "xclip -selection clipboard a\n$(b)"}, {"", "", ""},
+	t.Setenv("PATH", dir)
+	return log
+}
+
+func TestDesktopsOwnToolIsUsed(t *testing.T) {
+	all := []string{"wl-copy", "xclip", "xsel"}
+	for _, c := range []struct {
+		wayland, x string
+		have       []string
+		want       string // empty: none
+	}{
+		{"wayland-0", ":0", all, "wl-copy"},
+		{"wayland-0", ":0", all[1:], "xclip -selection clipboard"}, // by XWayland
+		{"", ":0", all, "xclip -selection clipboard"},
+		{"", ":0", all[2:], "xsel --clipboard --input"},
+		{"wayland-0", "", all[1:], ""},
+		{"", "", all, ""},
+		{"", ":0", nil, ""},
 	} {
 		t.Setenv("WAYLAND_DISPLAY", c.wayland)
 		t.Setenv("DISPLAY", c.x)
-		err := Write("a\n$(b)")
+		log := tools(t, c.have...)
+		const text = "ssh web-1 -- 'a b' $(x)"
+		err := Write(text)
+		got, _ := os.ReadFile(log)
 		if c.want == "" {
-			if !errors.Is(err, ErrNone) {
-				t.Errorf("without a desktop: %v", err)
+			if !errors.Is(err, ErrNone) || len(got) > 0 {
+				t.Errorf("%+v: %v %q", c, err, got)
 			}
-			continue
+		} else if err != nil || string(got) != c.want+"\n"+text {
+			t.Errorf("%+v: %v %q", c, err, got)
 		}
-		if b, rerr := os.ReadFile(got); err != nil || rerr != nil || string(b) != c.want {
-			t.Errorf("%q, %v, %v; want %q", b, err, rerr, c.want)
-		}
+	}
+}
+
+func TestToolThatFailsIsAnError(t *testing.T) {
+	t.Setenv("WAYLAND_DISPLAY", "")
+	t.Setenv("DISPLAY", ":0")
+	tools(t)
+	if err := os.WriteFile(filepath.Join(os.Getenv("PATH"), "xclip"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write("x"); err == nil || errors.Is(err, ErrNone) {
+		t.Errorf("%v", err)
 	}
 }

@@ -1,104 +1,164 @@
-//go:build unix && !darwin
+//go:build linux
 
 package notify
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
-	"os/exec"
-	"strings"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 
-	"lanyard/platform/sessionbus"
+	"lanyard/platform/sessionbus/bustest"
 )
 
-// panel shows notes as a desktop does.
-type panel struct {
-	conn  *dbus.Conn
-	shown chan string
+// shown is a note as a desktop got it.
+type shown struct {
+	id, replaces uint32
+	title, body  string
+	actions      []string
 }
 
-func (*panel) GetCapabilities() ([]string, *dbus.Error) {
-	return []string{"actions", "body-markup"}, nil
+// desktop is a notification service with the capabilities caps.
+type desktop struct {
+	t    *testing.T
+	conn *dbus.Conn
+	caps []string
+
+	mu  sync.Mutex
+	all []shown // guarded by mu
 }
 
-func (p *panel) Notify(_ string, replaces uint32, _, title, body string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
-	p.shown <- fmt.Sprintf("%d %s: %s %v", replaces, title, body, actions)
-	if replaces == 0 {
-		replaces = 7
+func (d *desktop) GetCapabilities() ([]string, *dbus.Error) { return d.caps, nil }
+
+func (d *desktop) Notify(_ string, replaces uint32, _, title, body string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := replaces
+	if id == 0 {
+		id = uint32(len(d.all) + 1)
 	}
-	return replaces, nil
+	d.all = append(d.all, shown{id, replaces, title, body, actions})
+	return id, nil
 }
 
-func TestNoteIsShownReplacedAndPressed(t *testing.T) {
-	daemon, err := exec.LookPath("dbus-daemon")
-	if err != nil {
-		t.Skip("needs dbus-daemon")
+func (d *desktop) last() shown {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.all[len(d.all)-1]
+}
+
+func (d *desktop) emit(signal string, args ...any) {
+	d.t.Helper()
+	if err := d.conn.Emit("/org/freedesktop/Notifications", iface+"."+signal, args...); err != nil {
+		d.t.Fatal(err)
 	}
-	c := exec.CommandContext(t.Context(), daemon, "--session", "--nofork", "--print-address")
-	out, err := c.StdoutPipe()
-	if err != nil {
+}
+
+// open starts a desktop and our end of it.
+func open(t *testing.T, caps ...string) (*desktop, *Desk) {
+	t.Helper()
+	addr, _ := bustest.Start(t)
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", addr)
+	d := &desktop{t: t, conn: bustest.Connect(t, addr), caps: caps}
+	if err := d.conn.Export(d, "/org/freedesktop/Notifications", iface); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Start(); err != nil {
+	if _, err := d.conn.RequestName(iface, dbus.NameFlagDoNotQueue); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
-	at, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DBUS_SESSION_BUS_ADDRESS", strings.TrimSpace(at))
-	d, err := Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if err := d.Show(Note{Title: "x"}, nil); !errors.Is(err, ErrNone) {
-		t.Errorf("on a desktop that shows none: %v", err)
-	}
-	conn, err := sessionbus.Connect()
+	desk, err := Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	p := &panel{conn, make(chan string, 1)}
-	if err := conn.Export(p, "/org/freedesktop/Notifications", iface); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.RequestName(iface, 0); err != nil {
-		t.Fatal(err)
-	}
-	pressed := make(chan string, 1)
-	note := Note{Title: "Ann is here", Body: "<b>", Buttons: []Button{{"end", "End"}}, Group: "who"}
-	for _, want := range []string{"0 Ann is here: &lt;b&gt; [end End]", "7 Ann is here: &lt;b&gt; [end End]"} {
-		if err := d.Show(note, func(key string) { pressed <- key }); err != nil {
+	t.Cleanup(func() { desk.Close() })
+	return d, desk
+}
+
+var visitor = Note{
+	Title: "Somebody <came> in", Body: "bob <b>&</b> from desk.", Buttons: []Button{{Key: "end", Label: "End it"}, {Key: "x", Label: "X"}},
+	Else: "Click the badge.",
+}
+
+func TestNotesAreWhatTheDesktopCanShow(t *testing.T) {
+	for _, c := range []struct {
+		caps    []string
+		body    string
+		actions []string
+	}{
+		{[]string{"body", "body-markup", "actions"}, "bob &lt;b&gt;&amp;&lt;/b&gt; from desk.", []string{"end", "End it", "x", "X"}},
+		{[]string{"body", "actions"}, "bob <b>&</b> from desk.", []string{"end", "End it", "x", "X"}},
+		{[]string{"body"}, "bob <b>&</b> from desk. Click the badge.", nil}, // without buttons it says where to click
+	} {
+		d, desk := open(t, c.caps...)
+		if err := desk.Show(visitor, nil); err != nil {
 			t.Fatal(err)
 		}
-		if got := <-p.shown; got != want {
-			t.Errorf("%q, want %q", got, want)
+		if got := d.last(); got.title != visitor.Title || got.body != c.body || !slices.Equal(got.actions, c.actions) {
+			t.Errorf("%v: %+v", c.caps, got)
 		}
-	}
-	if err := conn.Emit("/org/freedesktop/Notifications", iface+".ActionInvoked", uint32(7), "end"); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case key := <-pressed:
-		if key != "end" {
-			t.Errorf("pressed %q", key)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("the button does nothing")
 	}
 }
 
-func TestWithoutADesktopNothingIsShown(t *testing.T) {
-	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
-	if _, err := Open(); !errors.Is(err, sessionbus.ErrNone) {
+func TestNewerNoteOfAGroupTakesTheOldersPlace(t *testing.T) {
+	d, desk := open(t, "body")
+	for i, c := range []struct {
+		group string
+		want  uint32
+	}{{"a", 0}, {"b", 0}, {"a", 1}, {"", 0}, {"", 0}, {"b", 2}} {
+		if err := desk.Show(Note{Title: "x", Group: c.group}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.last().replaces; got != c.want {
+			t.Errorf("note %d of group %q replaces %d, want %d", i, c.group, got, c.want)
+		}
+	}
+}
+
+func TestButtonIsHeardOnceAndByItsOwnNoteOnly(t *testing.T) {
+	d, desk := open(t, "body", "actions")
+	pressed := make(chan string, 8)
+	show := func(name string) uint32 {
+		t.Helper()
+		if err := desk.Show(visitor, func(key string) { pressed <- name + " " + key }); err != nil {
+			t.Fatal(err)
+		}
+		return d.last().id
+	}
+	one, two, three := show("one"), show("two"), show("three")
+	d.emit("ActionInvoked", uint32(99), "end")   // another program's
+	d.emit("ActionInvoked", "no number", "end")  // none at all
+	d.emit("NotificationClosed", one, uint32(2)) // by the person: its button cannot be pressed any more
+	d.emit("ActionInvoked", one, "end")
+	d.emit("ActionInvoked", two, "x")
+	d.emit("ActionInvoked", two, "end")
+	d.emit("ActionInvoked", three, "end")
+	for _, want := range []string{"two x", "three end"} {
+		select {
+		case got := <-pressed:
+			if got != want {
+				t.Errorf("pressed %q, want %q", got, want)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%q was not heard", want)
+		}
+	}
+	if len(pressed) > 0 {
+		t.Errorf("heard again: %q", <-pressed)
+	}
+}
+
+func TestDesktopWithoutNotificationsIsNamed(t *testing.T) {
+	addr, _ := bustest.Start(t)
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", addr)
+	desk, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer desk.Close()
+	if err := desk.Show(visitor, nil); !errors.Is(err, ErrNone) {
 		t.Errorf("%v", err)
 	}
 }

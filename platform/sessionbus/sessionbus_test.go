@@ -1,78 +1,89 @@
-//go:build unix && !darwin
+//go:build linux
 
 package sessionbus
 
 import (
-	"bufio"
 	"errors"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"lanyard/platform/sessionbus/bustest"
 )
 
 func TestWithoutABusThereIsNone(t *testing.T) {
-	for _, at := range []string{"", "unix:path=/nonexistent/bus"} {
-		t.Setenv("DBUS_SESSION_BUS_ADDRESS", at)
+	for _, addr := range []string{"", "unix:path=/nowhere"} {
+		t.Setenv("DBUS_SESSION_BUS_ADDRESS", addr)
 		if c, err := Connect(); !errors.Is(err, ErrNone) {
-			t.Errorf("%q: %v, %v", at, c, err)
+			t.Errorf("%q: %v %v", addr, c, err)
 		}
 	}
 }
 
-func TestNamesOfTheBusAreSeenAndFollowed(t *testing.T) {
-	daemon, err := exec.LookPath("dbus-daemon")
-	if err != nil {
-		t.Skip("needs dbus-daemon")
-	}
-	c := exec.CommandContext(t.Context(), daemon, "--session", "--nofork", "--print-address")
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
-	at, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DBUS_SESSION_BUS_ADDRESS", strings.TrimSpace(at))
+func TestConnectionsArePrivate(t *testing.T) {
+	addr, _ := bustest.Start(t)
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", addr)
 	one, err := Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer one.Close()
 	two, err := Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const name = "com.example.Panel"
-	owners := make(chan string, 4)
-	if err := Watch(one, name, func(owner string) { owners <- owner }); err != nil {
+	defer two.Close()
+	if one.Names()[0] == two.Names()[0] {
+		t.Error("two callers share a connection")
+	}
+	if err := one.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if Has(one, name) {
-		t.Error("nobody owns the name yet")
+	if !Has(two, "org.freedesktop.DBus") {
+		t.Error("the end of one ended the other")
 	}
-	if _, err := two.RequestName(name, 0); err != nil {
+}
+
+func TestOwnersOfANameAreSeenComingAndGoing(t *testing.T) {
+	addr, _ := bustest.Start(t)
+	t.Setenv("DBUS_SESSION_BUS_ADDRESS", addr)
+	c, err := Connect()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if !Has(one, name) {
-		t.Error("the name's owner is not seen")
+	defer c.Close()
+	const name = "org.example.Panel"
+	owners := make(chan string, 8)
+	if err := Watch(c, name, func(owner string) { owners <- owner }); err != nil {
+		t.Fatal(err)
 	}
-	for _, gone := range []bool{false, true} {
-		if gone {
-			two.Close()
-		}
+	if Has(c, name) {
+		t.Error("a name that nobody owns has an owner")
+	}
+	next := func() string {
+		t.Helper()
 		select {
-		case owner := <-owners:
-			if (owner == "") != gone {
-				t.Errorf("the owner is %q, gone: %v", owner, gone)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("no change is told")
+		case o := <-owners:
+			return o
+		case <-time.After(5 * time.Second):
+			t.Fatal("nothing was seen")
+			return ""
 		}
+	}
+	panel := bustest.Connect(t, addr)
+	for _, n := range []string{"org.example.Other", name} { // the other is none of ours
+		if got, err := panel.RequestName(n, dbus.NameFlagDoNotQueue); err != nil || got != dbus.RequestNameReplyPrimaryOwner {
+			t.Fatal(got, err)
+		}
+	}
+	if o := next(); o != panel.Names()[0] {
+		t.Errorf("the owner is %q, want %q", o, panel.Names()[0])
+	}
+	if !Has(c, name) {
+		t.Error("an owned name has no owner")
+	}
+	panel.Close()
+	if o := next(); o != "" {
+		t.Errorf("the name was left, and its owner is %q", o)
 	}
 }

@@ -11,12 +11,67 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // word is one that a person would read on the screen, and where.
 type word struct {
 	text string
 	box  image.Rectangle
+}
+
+// reads waits until the screen says something, and returns all of it.
+func (s *screen) reads(wanted string) (all string) {
+	s.t.Helper()
+	s.until(15*time.Second, "the screen to say "+wanted, func() error {
+		lines, err := s.read(s.desk)
+		if err != nil {
+			return err
+		}
+		all = text(lines)
+		if _, ok := where(lines, wanted); !ok {
+			return fmt.Errorf("it says:\n%s", all)
+		}
+		return nil
+	})
+	return all
+}
+
+// points clicks what can be read on what has come to the screen since before, with a picture first where it has a name.
+func (s *screen) points(before image.Image, picture, wanted string) (img image.Image) {
+	s.t.Helper()
+	s.until(15*time.Second, wanted+" to click", func() error {
+		now, err := s.look()
+		if err != nil {
+			return err
+		}
+		lines, err := s.read(differs(before, now, s.desk))
+		if err != nil {
+			return err
+		}
+		at, ok := where(lines, wanted)
+		if !ok {
+			return fmt.Errorf("what is new says:\n%s", text(lines))
+		}
+		if picture != "" {
+			img = s.shot(picture)
+		}
+		s.click(at)
+		return nil
+	})
+	return img
+}
+
+// differs is where two pictures of the screen are not the same.
+func differs(a, b image.Image, within image.Rectangle) (box image.Rectangle) {
+	for y := within.Min.Y; y < within.Max.Y; y++ {
+		for x := within.Min.X; x < within.Max.X; x++ {
+			if a.At(x, y) != b.At(x, y) {
+				box = box.Union(image.Rect(x, y, x+1, y+1))
+			}
+		}
+	}
+	return box
 }
 
 // enlarge is by how much letters are enlarged before they are read.

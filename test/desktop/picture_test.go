@@ -39,14 +39,15 @@ type screen struct {
 	t     *testing.T
 	kind  string          // begins the pictures' names
 	tray  image.Rectangle // where the icons are
+	desk  image.Rectangle // where menus, notifications and windows are
 	shots string          // folder of the screenshots, on this side
 	n     int
 	tool  func(argv ...string) *exec.Cmd // prepares a program that shows on it
 }
 
-func openScreen(t *testing.T, kind string, tray image.Rectangle, run func(...string) *exec.Cmd) screen {
+func openScreen(t *testing.T, kind string, tray, desk image.Rectangle, run func(...string) *exec.Cmd) screen {
 	t.Helper()
-	s := screen{t: t, kind: kind, tray: tray, shots: filepath.Join("..", "..", ".build", "desktop"), tool: run}
+	s := screen{t: t, kind: kind, tray: tray, desk: desk, shots: filepath.Join("..", "..", ".build", "desktop"), tool: run}
 	must(t, os.MkdirAll(s.shots, 0o755))
 	return s
 }

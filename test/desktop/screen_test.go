@@ -64,7 +64,7 @@ func (d *desktop) write(name string, mode os.FileMode, text string) {
 func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	t.Helper()
 	d := &desktop{peer: peer, account: account, run: "/run/desk"}
-	d.screen = openScreen(t, "", image.Rect(0, 0, 120, panelH), d.command) // the notification area stands at the panel's left end
+	d.screen = openScreen(t, "", image.Rect(0, 0, 120, panelH), image.Rect(0, panelH, screenW, screenH), d.command) // the notification area stands at the panel's left end
 	must(t, peer.Run(t.Context(), "", "install", "-d", "-o", account, "-m", "0700", d.run))
 	must(t, peer.Run(t.Context(), "", "install", "-d", "-m", "1777", "/tmp/.X11-unix"))
 	for _, dir := range []string{".config/xfce4/xfconf/xfce-perchannel-xml", ".config/dunst", ".pki/nssdb", ".local/share"} {
@@ -73,7 +73,8 @@ func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	layout, err := os.ReadFile("testdata/xfce4-panel.xml")
 	must(t, err)
 	d.write(".config/xfce4/xfconf/xfce-perchannel-xml/xfce4-panel.xml", 0o644, string(layout))
-	d.write(".config/dunst/dunstrc", 0o644, "[global]\nfont = DejaVu Sans 10\norigin = bottom-right\nwidth = 420\nheight = 200\n")
+	d.write(".config/dunst/dunstrc", 0o644, "[global]\nfont = DejaVu Sans 10\norigin = bottom-right\nwidth = 420\nheight = 200\n"+
+		"mouse_left_click = do_action, close_current\n") // the only button of a notification
 	// As an administrator would make the browsers of this network trust the server's own CA.
 	d.write("browse", 0o755, "#!/bin/sh\necho \"$1\" >>"+d.home("tabs")+"\n"+
 		"exec chromium --user-data-dir="+d.home("chromium")+" --remote-debugging-port=9222 --no-sandbox --no-first-run --no-default-browser-check"+
@@ -239,5 +240,23 @@ func (d *desktop) choose(state, picture string, way ...string) (img image.Image)
 	}
 	_, err = d.output("xdotool", "key", "Return")
 	must(d.t, err)
+	return img
+}
+
+// pick opens the menu by a click on the badge and clicks rows that it reads on the screen, by their way. state is what
+// the badge shows; with a name the menu is kept as a picture before its last row is clicked.
+func (d *desktop) pick(state, picture string, way ...string) (img image.Image) {
+	d.t.Helper()
+	at := d.seesIcon(state, 10*time.Second)
+	before, err := d.look()
+	must(d.t, err)
+	d.click(at)
+	for i, title := range way {
+		name := ""
+		if i == len(way)-1 {
+			name = picture
+		}
+		img = d.points(before, name, title)
+	}
 	return img
 }

@@ -76,7 +76,7 @@ func openWindows(t *testing.T, peer *lab.Peer, browser string) *windows {
 	number, err := x.Match(within(t, 20*time.Second), regexp.MustCompile(`(?m)^(\d+)$`))
 	must(t, err)
 	w.display = ":" + number[1]
-	w.screen = openScreen(t, "windows-", image.Rect(screenW-200, screenH-taskBar, screenW, screenH), func(argv ...string) *exec.Cmd {
+	w.screen = openScreen(t, "windows-", image.Rect(screenW-200, screenH-taskBar, screenW, screenH), image.Rect(0, 0, screenW, screenH-taskBar), func(argv ...string) *exec.Cmd {
 		c := peer.Command(context.Background(), "", argv...)
 		c.Env = append(c.Env, "DISPLAY="+w.display)
 		return c
@@ -95,16 +95,13 @@ func openWindows(t *testing.T, peer *lab.Peer, browser string) *windows {
 	return w
 }
 
-// everywhere is the screen without the task bar.
-var everywhere = image.Rect(0, 0, screenW, screenH-taskBar)
-
 // menu opens the menu by a click on the badge, reads it and keeps its picture; state is what the badge shows.
 func (w *windows) menu(state, picture string, wanted ...string) [][]word {
 	w.t.Helper()
 	var lines [][]word
 	w.click(w.seesIcon(state, 15*time.Second))
 	w.until(15*time.Second, "the menu to say "+strings.Join(wanted, ", "), func() (err error) {
-		if lines, err = w.read(everywhere); err != nil {
+		if lines, err = w.read(w.desk); err != nil {
 			return err
 		}
 		for _, row := range wanted {
@@ -137,23 +134,6 @@ func (w *windows) choose(lines [][]word, row string) {
 		w.t.Fatalf("no row %q in:\n%s", row, text(lines))
 	}
 	w.click(at)
-}
-
-// reads waits until the screen says something, and returns all of it.
-func (w *windows) reads(wanted string) (all string) {
-	w.t.Helper()
-	w.until(15*time.Second, "the screen to say "+wanted, func() error {
-		lines, err := w.read(everywhere)
-		if err != nil {
-			return err
-		}
-		all = text(lines)
-		if _, ok := where(lines, wanted); !ok {
-			return fmt.Errorf("it says:\n%s", all)
-		}
-		return nil
-	})
-	return all
 }
 
 // signIn does what ann would do in the browser, and returns what its pages said.
@@ -298,7 +278,7 @@ func TestTrayOnWindows(t *testing.T) {
 	w.choose(w.menu("connected", "", "On this computer (1)"), "On this computer (1)")
 	w.reads("End the session of " + ann.Email)
 	w.shot("end-session")
-	lines, err = w.read(everywhere)
+	lines, err = w.read(w.desk)
 	must(t, err)
 	w.choose(lines, "End the session of "+ann.Email)
 	select {

@@ -7,6 +7,7 @@
 //	hostile stay TARGET USER CERT CMD   signs in with KEY, runs CMD and never reports the sign-in to anybody
 //	hostile forge CERT FILE             writes the best forgery of CERT as FILE and FILE-cert.pub, for a real ssh
 //	hostile ask SOCKET METHOD PATH BODY the service's local API, without the product's client
+//	hostile refresh FILE DIR HELPER...  changes the refresh token in the key store DIR for a newer one, kept in FILE
 //	hostile call URL CERT               calls the management server's API with what was captured
 //
 // CERT is a file with a certificate as serve printed it, or as ssh reads it. With KEY=FILE in the environment, replay and
@@ -63,8 +64,10 @@ func run(ctx context.Context, args []string) error {
 		return forge(args[1], args[2])
 	case len(args) == 3 && args[0] == "call":
 		return call(ctx, args[1], args[2])
+	case len(args) > 3 && args[0] == "refresh":
+		return refresh(ctx, args[1], args[2], args[3:])
 	}
-	return errors.New("call it with serve, replay, login, stay, forge, ask or call")
+	return errors.New("call it with serve, replay, login, stay, forge, ask, refresh or call")
 }
 
 // taken is the machine that this program took over from its stopped service.
