@@ -55,9 +55,12 @@ func (b *bar) rows(parent *systray.MenuItem, have []*slot, want []menu.Row) []*s
 		} else {
 			have[i].show(r)
 		}
-		// On Windows a hidden row takes no submenu; its rows come when it is shown.
-		if r.Submenu && !r.Hidden {
-			have[i].slots = b.rows(have[i].item, have[i].slots, r.Rows)
+		if r.Submenu && (submenusFirst || !r.Hidden) {
+			rows := r.Rows
+			if len(rows) == 0 && len(have[i].slots) == 0 {
+				rows = []menu.Row{{Hidden: true}} // that makes it one
+			}
+			have[i].slots = b.rows(have[i].item, have[i].slots, rows)
 		}
 	}
 	for _, s := range have[len(want):] {

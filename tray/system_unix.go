@@ -14,6 +14,10 @@ func introduce(icon menu.Icon) {
 	setIcon(icon)
 }
 
+// submenusFirst: a row must be a submenu from the start. Panels of libdbusmenu-gtk show one as empty that becomes a
+// submenu in the same breath as it gets its rows.
+const submenusFirst = true
+
 // noService says what to do where no service runs.
 const noService = "Start the service, or ask your administrator to."
 

@@ -5,6 +5,9 @@ import "lanyard/tray/menu"
 // introduce does nothing: here the library takes an icon in its loop only.
 func introduce(menu.Icon) {}
 
+// submenusFirst: a row must be a submenu from the start. Here a hidden row cannot be one; it gets its rows when it is shown.
+const submenusFirst = false
+
 // noService says what to do where no service runs.
 const noService = "Start the service in a terminal that runs as administrator, or ask your administrator to."
 
