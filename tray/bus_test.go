@@ -385,3 +385,26 @@ func TestClickOnARowThatJustChangedDoesNothing(t *testing.T) {
 		t.Error("a row that has just changed was taken")
 	}
 }
+
+// Panels of libdbusmenu-gtk show a row as an empty submenu that becomes one together with its first row.
+func TestSubmenusAreThereFromTheStart(t *testing.T) {
+	r := startTray(t, place(t))
+	until(t, 5*time.Second, func() error {
+		n, err := r.layout()
+		if err != nil {
+			return err
+		}
+		missing := []string{}
+		for _, want := range []string{"Log in with", "Machines", "Copy ssh command", "On this computer", "SSH to this computer", "Settings", "About Lanyard"} {
+			if !slices.ContainsFunc(n.kids, func(k node) bool {
+				return k.label() == want && k.props["children-display"].Value() == "submenu" && len(k.kids) > 0
+			}) {
+				missing = append(missing, want)
+			}
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("no submenus yet: %q", missing)
+		}
+		return nil
+	})
+}
