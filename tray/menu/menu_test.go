@@ -284,7 +284,9 @@ func TestNoTwoLinesMeet(t *testing.T) {
 func TestSeveralProvidersAreOfferedByName(t *testing.T) {
 	several := with(func(s *ipc.Status) {
 		s.Issuers = []ipc.Issuer{
-			{URL: "https://mgmt.example:8443/oidc", Name: "Lanyard"}, {URL: "https://work.okta.com", Name: "Okta"}, {URL: "https://lab.okta.com", Name: "Okta"},
+			{URL: "https://mgmt.example:8443/oidc", Name: "Lanyard"},
+			{URL: "https://work.okta.com", Name: "Okta"},
+			{URL: "https://lab.okta.com", Name: "Okta"},
 			{URL: "https://x.example/realms/a"},
 		}
 	})
