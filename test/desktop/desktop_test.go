@@ -197,7 +197,7 @@ func TestADayWithTheTray(t *testing.T) {
 			visit, err := web.StartCommand("visit-by-"+by[:8], web.SSH(ctx, "ann", "ssh", back, "sleep 600"))
 			must(t, err)
 			if by == "the menu" {
-				d.reads("Somebody signed in to this computer")
+				d.appears(before, "Somebody signed in to this computer")
 				d.pick("connected", "visitor", "On this computer (1)", "End the session of "+ann.Email)
 			} else {
 				d.points(before, "visitor-again", "Somebody signed in to this computer")

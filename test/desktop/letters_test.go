@@ -40,7 +40,18 @@ func (s *screen) reads(wanted string) (all string) {
 // points clicks what can be read on what has come to the screen since before, with a picture first where it has a name.
 func (s *screen) points(before image.Image, picture, wanted string) (img image.Image) {
 	s.t.Helper()
-	s.until(15*time.Second, wanted+" to click", func() error {
+	at := s.appears(before, wanted)
+	if picture != "" {
+		img = s.shot(picture)
+	}
+	s.click(at)
+	return img
+}
+
+// appears waits until something can be read on what has come to the screen since before, and returns where.
+func (s *screen) appears(before image.Image, wanted string) (at image.Point) {
+	s.t.Helper()
+	s.until(15*time.Second, wanted+" to appear", func() error {
 		now, err := s.look()
 		if err != nil {
 			return err
@@ -49,17 +60,13 @@ func (s *screen) points(before image.Image, picture, wanted string) (img image.I
 		if err != nil {
 			return err
 		}
-		at, ok := where(lines, wanted)
-		if !ok {
+		var ok bool
+		if at, ok = where(lines, wanted); !ok {
 			return fmt.Errorf("what is new says:\n%s", text(lines))
 		}
-		if picture != "" {
-			img = s.shot(picture)
-		}
-		s.click(at)
 		return nil
 	})
-	return img
+	return at
 }
 
 // differs is where two pictures of the screen are not the same.
