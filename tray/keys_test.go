@@ -59,7 +59,7 @@ func TestWhatAPersonReadsWhenTheFilesOfASignInAreNotRight(t *testing.T) {
 			provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(http.StatusBadRequest)
-				w.Write([]byte(`{"error":"invalid_grant"}`)) //nolint:errcheck // a test's answer
+				w.Write([]byte(`{"error":"invalid_grant"}`))
 			}))
 			defer provider.Close()
 			s := newStage(t)

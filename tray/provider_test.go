@@ -102,8 +102,8 @@ func TestLogInGoesToTheProviderThatWasChosen(t *testing.T) {
 		t.Errorf("the browser was opened at %s", page)
 	}
 	r.is(state(menu.SignIn{Asking: true, URL: page.String()}))
-	if len(asked) != 0 {
-		t.Error("the management server's own provider was asked")
+	if s := <-asked; s.Issuer != base+"/okta" || s.CodeChallenge != "" {
+		t.Errorf("the management server was told %+v, want where the key lies and no more", s)
 	}
 	r.click("Cancel the sign-in")
 	r.is(signedOut)
