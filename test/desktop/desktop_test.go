@@ -5,6 +5,7 @@
 package desktop
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"image/draw"
@@ -191,9 +192,17 @@ func TestADayWithTheTray(t *testing.T) {
 		}
 		back, err := web.SSHName(ctx, "laptop")
 		must(t, err)
+		_, err = d.output("dunstctl", "close-all")
+		must(t, err)
+		notes := image.Rect(screenW/2, screenH/2, screenW, screenH)
+		var before image.Image
 		for _, by := range []string{"the menu", "the notification's button"} {
-			before, err := d.look()
-			must(t, err)
+			d.until(10*time.Second, "the notifications to go", func() error {
+				if before, err = d.look(); err == nil && !plain(before, notes) {
+					err = errors.New("they are still there")
+				}
+				return err
+			})
 			visit, err := web.StartCommand("visit-by-"+by[:8], web.SSH(ctx, "ann", "ssh", back, "sleep 600"))
 			must(t, err)
 			if by == "the menu" {

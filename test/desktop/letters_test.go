@@ -69,6 +69,18 @@ func (s *screen) appears(before image.Image, wanted string) (at image.Point) {
 	return at
 }
 
+// plain reports whether a part of a picture has one colour only.
+func plain(img image.Image, part image.Rectangle) bool {
+	for y := part.Min.Y; y < part.Max.Y; y++ {
+		for x := part.Min.X; x < part.Max.X; x++ {
+			if img.At(x, y) != img.At(part.Min.X, part.Min.Y) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // differs is where two pictures of the screen are not the same.
 func differs(a, b image.Image, within image.Rectangle) (box image.Rectangle) {
 	for y := within.Min.Y; y < within.Max.Y; y++ {
