@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/png"
 	"os/exec"
 	"strconv"
@@ -93,8 +94,10 @@ func differs(a, b image.Image, within image.Rectangle) (box image.Rectangle) {
 	return box
 }
 
-// enlarge is by how much letters are enlarged before they are read.
-const enlarge = 3
+const (
+	enlarge = 3  // how much letters are enlarged before they are read
+	margin  = 10 // white pixels around what is read
+)
 
 // read reads a part of the screen: its lines, each with its words.
 func (s *screen) read(part image.Rectangle) ([][]word, error) {
@@ -151,7 +154,8 @@ func (s *screen) read(part image.Rectangle) ([][]word, error) {
 func clean(img image.Image, part image.Rectangle) (image.Image, image.Rectangle) {
 	bare := color.NRGBAModel.Convert(img.At(0, 0))
 	white := color.NRGBA{0xff, 0xff, 0xff, 0xff}
-	out := image.NewNRGBA(part)
+	out := image.NewNRGBA(part.Inset(-margin))
+	draw.Draw(out, out.Bounds(), image.White, image.Point{}, draw.Src)
 	var used image.Rectangle
 	for y := part.Min.Y; y < part.Max.Y; y++ {
 		for x := part.Min.X; x < part.Max.X; x++ {
@@ -164,6 +168,10 @@ func clean(img image.Image, part image.Rectangle) (image.Image, image.Rectangle)
 			out.Set(x, y, c)
 		}
 	}
+	if used.Empty() {
+		return out, used
+	}
+	used = used.Inset(-margin)
 	return out.SubImage(used), used
 }
 

@@ -74,7 +74,7 @@ func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	must(t, err)
 	d.write(".config/xfce4/xfconf/xfce-perchannel-xml/xfce4-panel.xml", 0o644, string(layout))
 	d.write(".config/dunst/dunstrc", 0o644, "[global]\nfont = DejaVu Sans 10\norigin = bottom-right\nwidth = 420\nheight = 200\n"+
-		"mouse_left_click = do_action, close_current\n"+ // the only button of a notification
+		"frame_width = 0\nmouse_left_click = do_action, close_current\n"+ // the only button of a notification
 		"[urgency_normal]\nbackground = \"#ffffff\"\nforeground = \"#000000\"\ntimeout = 30\n")
 	// As an administrator would make the browsers of this network trust the server's own CA.
 	d.write("browse", 0o755, "#!/bin/sh\necho \"$1\" >>"+d.home("tabs")+"\n"+
