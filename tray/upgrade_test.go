@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"lanyard/platform/sessionbus/bustest"
 )
 
 // copyProgram puts a copy of this program at a path, in one step as package managers do.
@@ -44,8 +46,8 @@ func TestTrayBecomesTheProgramThatReplacedIt(t *testing.T) {
 	home := place(t)
 	d := newService(t, socketHere())
 	d.set(up(nil))
-	addr, _ := startBus(t)
-	r := &running{t: t, addr: addr, home: home, panel: startPanel(t, addr), notes: startNotes(t, addr), conn: connect(t, addr), exe: filepath.Join(home, "lanyard-tray")}
+	addr, _ := bustest.Start(t)
+	r := &running{t: t, addr: addr, home: home, panel: startPanel(t, addr), notes: startNotes(t, addr), conn: bustest.Connect(t, addr), exe: filepath.Join(home, "lanyard-tray")}
 	was := copyProgram(t, r.exe)
 	r.start()
 	r.panel.item(t)
