@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/goreleaser/nfpm/v2"
 	_ "github.com/goreleaser/nfpm/v2/apk"  // formats register themselves
@@ -70,6 +73,13 @@ func (j *job) linuxPackage(ctx context.Context, format string, p program, arch s
 		}
 		info.Contents = append(info.Contents, c)
 	}
+	if format == "rpm" { // which leaves folders that no package says are its own
+		for _, d := range folders(t) {
+			info.Contents = append(info.Contents, &files.Content{
+				Destination: d, Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o755, MTime: j.version.Time},
+			})
+		}
+	}
 	if err := nfpm.PrepareForPackager(info, format); err != nil {
 		return err
 	}
@@ -85,6 +95,16 @@ func (j *job) linuxPackage(ctx context.Context, format string, p program, arch s
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return j.write(name, b.Bytes())
+}
+
+// folders are those that nobody else has anything in.
+func folders(t tree) (list []string) {
+	for _, e := range t.sorted() {
+		if d := path.Dir(e.Path); strings.HasPrefix(d, "/usr/share/doc/") && !slices.Contains(list, d) {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 // linuxTree is what a package for Linux installs; entries with Only belong to one format.
