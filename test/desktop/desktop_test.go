@@ -5,6 +5,7 @@
 package desktop
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"image/draw"
@@ -55,9 +56,10 @@ func TestADayWithTheTray(t *testing.T) {
 	must(t, err)
 	must(t, mgmt.AddUser(ctx, ann.Email, "Ann", ann.Password))
 	must(t, mgmt.AddPolicy(ctx, "web", "user:"+ann.Email, "tag:web", "deploy"))
+	must(t, mgmt.AddPolicy(ctx, "home", "user:"+ann.Email, "tag:laptop", "ann"))
 	web, err := mgmt.Enrol(ctx, "web-1", lab.Joining{Tags: []string{"tag:web"}, SSH: true})
 	must(t, err)
-	laptop, err := mgmt.Enrol(ctx, "laptop", lab.Joining{Tags: []string{"tag:laptop"}})
+	laptop, err := mgmt.Enrol(ctx, "laptop", lab.Joining{Tags: []string{"tag:laptop"}, SSH: true})
 	must(t, err)
 	must(t, web.Serves(ctx))
 	must(t, laptop.Knows(ctx, "web-1"))
@@ -160,7 +162,7 @@ func TestADayWithTheTray(t *testing.T) {
 	must(t, err)
 
 	// A machine of the menu opens a terminal in which ssh runs.
-	save(t, d.choose("connected", "machines", "Machines", machineRow(t, d, name)), image.Rect(0, 0, 600, 345))
+	save(t, d.pick("connected", "machines", "Machines", machineRow(t, d, name)), image.Rect(0, 0, 600, 345))
 	d.until(15*time.Second, "the terminal's session on web-1", func() error {
 		s, err := web.Status(ctx)
 		if err != nil {
@@ -174,6 +176,55 @@ func TestADayWithTheTray(t *testing.T) {
 	time.Sleep(time.Second) // for the picture alone
 	d.shot("terminal")
 
+	t.Run("a command is copied", func(t *testing.T) {
+		d.pick("connected", "copy", "Copy ssh command", "ssh "+name)
+		d.until(5*time.Second, "the clipboard", func() error {
+			got, err := d.output("xclip", "-selection", "clipboard", "-o")
+			if err == nil && got != "ssh "+name {
+				err = fmt.Errorf("it holds %q", got)
+			}
+			return err
+		})
+	})
+	t.Run("a visitor is seen and sent away", func(t *testing.T) {
+		if out, err := web.Login(ctx, "ann", ann); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		back, err := web.SSHName(ctx, "laptop")
+		must(t, err)
+		_, err = d.output("dunstctl", "close-all")
+		must(t, err)
+		notes := image.Rect(screenW/2, screenH/2, screenW, screenH)
+		var before image.Image
+		for _, by := range []string{"the menu", "the notification's button"} {
+			d.until(10*time.Second, "the notifications to go", func() error {
+				if before, err = d.look(); err == nil && !plain(before, notes) {
+					err = errors.New("they are still there")
+				}
+				return err
+			})
+			visit, err := web.StartCommand("visit-by-"+by[:8], web.SSH(ctx, "ann", "ssh", back, "sleep 600"))
+			must(t, err)
+			if by == "the menu" {
+				d.appears(before, "Somebody signed in to this computer")
+				d.pick("connected", "visitor", "On this computer (1)", "End the session of "+ann.Email)
+			} else {
+				d.points(before, "visitor-again", "Somebody signed in to this computer")
+			}
+			select {
+			case <-visit.Done():
+				if !strings.Contains(visit.Text(), "[ended-by-owner]") {
+					t.Errorf("%s: ssh said:\n%s", by, visit.Text())
+				}
+			case <-time.After(10 * time.Second):
+				d.shot("failed")
+				t.Fatalf("%s did not end the session:\n%s", by, visit.Text())
+			}
+			_, err = d.output("dunstctl", "close-all")
+			must(t, err)
+			d.says("On this computer", 5*time.Second)
+		}
+	})
 	t.Run("the panel starts again", func(t *testing.T) {
 		d.panel.Kill()
 		d.until(10*time.Second, "the panel's end", func() error {
@@ -192,11 +243,29 @@ func TestADayWithTheTray(t *testing.T) {
 		d.seesIcon("error", 5*time.Second)
 		d.shot("no-service")
 		must(t, laptop.StartDaemon(ctx))
+		d.until(20*time.Second, "the service to be connected", func() error {
+			s, err := laptop.Status(ctx)
+			if err == nil && s.State != "connected" {
+				err = fmt.Errorf("it is %s", s.State)
+			}
+			return err
+		})
 		begin := time.Now()
-		d.says("Connected as laptop", 10*time.Second)
-		t.Logf("right %s after the service answered", time.Since(begin).Round(time.Millisecond))
+		d.says("Connected as laptop", 2*time.Second)
+		t.Logf("right %s after the service was", time.Since(begin).Round(time.Millisecond))
 		d.seesIcon("connected", 5*time.Second)
 	})
+
+	// A thief has the refresh token, and has changed it for a newer one since.
+	thief := func() string {
+		t.Helper()
+		out, err := d.output(l.Program("hostile"), "refresh", d.home("stolen"), d.home(".local/state/lanyard/default"), l.Program("lanyard-tray"), "keyring")
+		must(t, err)
+		return out
+	}
+	if said := thief(); said != "refreshed\n" {
+		t.Errorf("the thief's refresh shows nothing: %s", said)
+	}
 
 	// Log out, by clicks.
 	d.choose("connected", "", "Log out")
@@ -215,6 +284,9 @@ func TestADayWithTheTray(t *testing.T) {
 	})
 	time.Sleep(time.Second) // for the picture alone
 	d.shot("signed-out-terminal")
+	if said := thief(); !strings.HasPrefix(said, "refused: 400") || !strings.Contains(said, "invalid_grant") {
+		t.Errorf("after logging out the thief goes on: %s", said)
+	}
 	if key, _ := d.output("secret-tool", "search", "--all", "service", "Lanyard"); strings.Contains(key, "secret = ") {
 		t.Errorf("a key stayed in the keyring: %s", key)
 	}
