@@ -192,6 +192,27 @@ func alike(s string) string {
 	return strings.NewReplacer(" ", "", "l", "i", "1", "i", "|", "i", "!", "i", "0", "o", "4", "a", "5", "s", "8", "b", ",", "", ".", "", "-", "", "—", "", "'", "", "’", "").Replace(strings.ToLower(s))
 }
 
+// distance is how many letters must be put in, left out or changed to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0] // of the line above, one to the left
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := before
+			if a[i] != b[j] {
+				cost++
+			}
+			before = row[j+1]
+			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
 // text is what lines say.
 func text(lines [][]word) string {
 	var b strings.Builder
