@@ -128,23 +128,29 @@ demo-down: .build/tools/demo
 bench: check-tools .build/tools/bench
 	@.build/tools/bench
 
-# Every fuzz target for FUZZTIME, each package built once. What breaks one is kept in its package's testdata/fuzz.
-# Go's engine now and then ends a clean run with "context deadline exceeded" and no input (golang/go#75804): such a
-# run counts for nothing and is made again, three times at most. A finding always comes with its input.
+# Every fuzz target for FUZZTIME, one on each processor, each package built once. What breaks one is kept in its package's
+# testdata/fuzz. Go's engine now and then ends a clean run with "context deadline exceeded" and no input
+# (golang/go#75804): such a run counts for nothing and is made again, three times at most. A finding always comes with its
+# input.
 fuzz: check-go
 	@mkdir -p .build/fuzz
 	@for p in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u); do \
-	  $(GO) test -c -fuzz=Fuzz -o .build/fuzz/test $$p; \
-	  for f in $$(.build/fuzz/test -test.list '^Fuzz'); do \
-	    for try in 1 2 3; do \
-	      echo "fuzz $$p $$f $(FUZZTIME)"; \
-	      ! (cd $$p && $(CURDIR)/.build/fuzz/test -test.run '^$$' -test.fuzz "^$$f\$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 2s -test.timeout 0 \
-	        -test.fuzzcachedir $(CURDIR)/.build/fuzz/corpus/$$p) >.build/fuzz/log 2>&1 || break; \
-	      if [ $$try = 3 ] || grep -qE 'Failing input|hung or terminated|panic:' .build/fuzz/log || \
-	        ! grep -qE '^ +context deadline exceeded$$' .build/fuzz/log; then cat .build/fuzz/log >&2; exit 1; fi; \
-	      echo "the engine missed its own deadline: once more"; \
-	    done; \
-	  done; done
+	  b=.build/fuzz/$$(tr / _ <<<"$${p#./}").test; $(GO) test -c -fuzz=Fuzz -o $$b $$p; \
+	  for f in $$($$b -test.list '^Fuzz'); do echo "$$p $$b $$f"; done; \
+	done >.build/fuzz/targets
+	@xargs -P $$(nproc 2>/dev/null || echo 2) -L 1 bash -eu -o pipefail -c '$(fuzz_target)' fuzz <.build/fuzz/targets
+
+define fuzz_target
+p=$$1; b=$(CURDIR)/$$2; f=$$3; log=$$b.$$f.log; cd $$p; \
+for try in 1 2 3; do \
+  echo "fuzz $$p $$f $(FUZZTIME)"; \
+  ! GOMAXPROCS=1 $$b -test.run "^$$" -test.fuzz "^$$f$$" -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 2s -test.timeout 0 \
+    -test.fuzzcachedir $(CURDIR)/.build/fuzz/corpus/$$p >$$log 2>&1 || exit 0; \
+  if [ $$try = 3 ] || grep -qE "Failing input|hung or terminated|panic:" $$log || \
+    ! grep -qE "^ +context deadline exceeded$$" $$log; then cat $$log >&2; exit 255; fi; \
+  echo "the engine missed its own deadline: $$p $$f once more"; \
+done
+endef
 
 # The end-to-end tests over and over for SOAK.
 soak: build check-tools
