@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/crypto/ssh"
 
@@ -202,7 +203,7 @@ func (s *Server) account(name string) (accounts.Account, error) {
 	case a.NoLogin:
 		return a, &reason.Error{Code: reason.NoAccount, Detail: "its shell lets nobody in"}
 	case a.Closed:
-		return a, &reason.Error{Code: reason.NoLogins, Detail: "nologin(5)"}
+		return a, &closedError{&reason.Error{Code: reason.NoLogins, Detail: "nologin(5)"}, a.Notice}
 	case !spawn.CanServe(a):
 		return a, &reason.Error{Code: reason.NoAccount, Detail: spawn.ErrAccount.Error()}
 	}
@@ -263,7 +264,31 @@ func (c *conn) refusal(err error) error {
 	if code == reason.TokenMissing && c.prompts { // who comes with keys of their own is asked next
 		return err
 	}
-	return &ssh.BannerError{Err: err, Message: code.Line() + "\n"}
+	message := code.Line() + "\n"
+	if closed := (*closedError)(nil); errors.As(err, &closed) && closed.notice != "" {
+		message = printable(closed.notice) + "\n" + message
+	}
+	return &ssh.BannerError{Err: err, Message: message}
+}
+
+// closedError is a refusal by nologin(5), with its text.
+type closedError struct {
+	refusal error
+	notice  string
+}
+
+func (e *closedError) Error() string { return e.refusal.Error() }
+
+func (e *closedError) Unwrap() error { return e.refusal }
+
+// printable leaves out what a terminal would act on, but for the ends of lines.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, s)
 }
 
 // refuse records a refusal of somebody who has proven to be who they say.

@@ -137,7 +137,9 @@ func newLabWith(t testing.TB, change func(*Config)) *lab {
 				if s := l.shell.Load(); s != nil {
 					a.Shell = *s
 				}
-				a.Closed = a.Closed || l.closed.Load()
+				if l.closed.Load() {
+					a.Closed, a.Notice = true, "The disks are being changed.\r\nBack at \x1b]0;seven.\a"
+				}
 				return a, nil
 			}
 			return accounts.Lookup(name)

@@ -433,8 +433,12 @@ func TestClosedMachineSaysSo(t *testing.T) {
 	l := newLab(t)
 	ann := l.login("ann", 0)
 	l.closed.Store(true)
-	if got := l.ssh(ann, "web-1", "true"); got.exit != 255 || !strings.Contains(got.stderr, "[no-logins]") {
+	if got := l.ssh(ann, "web-1", "true"); got.exit != 255 || !strings.Contains(got.stderr, "The disks are being changed.\nBack at ]0;seven.\nLanyard: ") ||
+		!strings.Contains(got.stderr, "[no-logins]") {
 		t.Errorf("%+v", got)
+	}
+	if e := l.recorded(audit.Refused); len(e) != 1 || e[0].Reason != reason.NoLogins {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -21,11 +21,12 @@ type Account struct {
 	Home   string
 	Shell  string
 
-	Privileged bool // uid 0; SYSTEM or a member of Administrators
-	System     bool // made for a service, not for a person
-	Locked     bool // expired or locked by an administrator
-	NoLogin    bool // its shell lets nobody in
-	Closed     bool // the machine takes nobody but root now: it is shutting down, or so an administrator said (nologin(5))
+	Privileged bool   // uid 0; SYSTEM or a member of Administrators
+	System     bool   // made for a service, not for a person
+	Locked     bool   // expired or locked by an administrator
+	NoLogin    bool   // its shell lets nobody in
+	Closed     bool   // the machine takes nobody but root now: it is shutting down, or so an administrator said (nologin(5))
+	Notice     string // what nologin(5) says of it, at most 4 KiB; UTF-8 text of this machine's administrator
 }
 
 // ErrNotFound says that no account has this name. Names that may not be asked for wrap it too: the person who

@@ -90,21 +90,23 @@ func TestClosedMachineTakesRootOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		notice := ""
 		closed := func(name string) bool {
 			a, err := d.lookup(name)
 			if err != nil {
 				t.Fatal(err)
 			}
+			notice = a.Notice
 			return a.Closed
 		}
 		if closed("ann") {
 			t.Error("an open machine is closed")
 		}
-		if err := os.WriteFile(filepath.Join(dir, at), nil, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, at), []byte("Back at seven.\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if !closed("ann") || closed("root") {
-			t.Errorf("%s: ann %v, root %v", at, closed("ann"), closed("root"))
+		if !closed("ann") || notice != "Back at seven." || closed("root") {
+			t.Errorf("%s: ann %v with %q, root %v", at, closed("ann"), notice, closed("root"))
 		}
 	}
 }

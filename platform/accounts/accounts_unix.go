@@ -5,6 +5,7 @@ package accounts
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func sameName(a, b string) bool { return a == b }
@@ -45,18 +48,38 @@ func (d database) lookup(name string) (Account, error) {
 	a.System = a.Uid < d.firstPerson() || a.Uid == 65534
 	a.NoLogin = noLogin(a.Shell)
 	a.Locked = a.Locked || d.expired(name, time.Now())
-	a.Closed = a.Uid != 0 && d.closed()
+	if a.Uid != 0 {
+		a.Notice, a.Closed = d.closed()
+	}
 	return a, nil
 }
 
 // closed looks where pam_nologin(8) does; systemd makes the second at shutdown.
-func (d database) closed() bool {
-	for _, f := range []string{"nologin", "../run/nologin"} {
-		if _, err := os.Stat(filepath.Join(d.etc, f)); err == nil {
-			return true
+func (d database) closed() (notice string, closed bool) {
+	for _, name := range []string{"nologin", "../run/nologin"} {
+		path := filepath.Join(d.etc, name)
+		if _, err := os.Stat(path); err != nil {
+			continue
 		}
+		return readNotice(path), true
 	}
-	return false
+	return "", false
+}
+
+const maxNotice = 4 << 10
+
+// readNotice returns the text of a regular file, and "" where there is none to read.
+func readNotice(path string) string {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return ""
+	}
+	b, _ := io.ReadAll(io.LimitReader(f, maxNotice))
+	return strings.TrimSpace(strings.ToValidUTF8(string(b), ""))
 }
 
 func (d database) passwd(name string) (Account, bool, error) {
