@@ -123,7 +123,7 @@ func lostStory(name string, logins []store.LostLogin, e api.Effect) string {
 	for _, s := range e.Ended {
 		on[s.Peer] = true
 	}
-	story := fmt.Sprintf("%s is out of the network: its key opens no tunnel any more. Sign-ins that ended with it: %d", name, len(logins))
+	story := fmt.Sprintf("%s is out of the network: where this is in force its key opens no tunnel any more. Sign-ins that ended with it: %d", name, len(logins))
 	if len(whose) > 0 {
 		story += " (" + strings.Join(slices.Sorted(maps.Keys(whose)), ", ") + ")"
 	}

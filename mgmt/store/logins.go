@@ -102,13 +102,14 @@ func (s *Queries) RevokeLogins(ctx context.Context, userID string) error {
 }
 
 // RevokedKeys lists the thumbprints of logins that were ended and whose bound token, begun after since, could
-// otherwise still stand. Those of blocked people are left out: a machine refuses them for the better reason.
+// otherwise still stand, and those of lost machines. Those of blocked people are left out: a machine refuses them for the
+// better reason.
 func (s *Queries) RevokedKeys(ctx context.Context, since time.Time) ([]string, error) {
 	rows, err := s.q.QueryContext(ctx, `SELECT thumbprint FROM logins JOIN users ON users.id = user_id
 		WHERE revoked > 0 AND started > ? AND blocked = 0
-		UNION SELECT thumbprint FROM origins WHERE revoked > 0 AND begun > ?
+		UNION SELECT thumbprint FROM origins WHERE revoked > 0
 			AND NOT EXISTS (SELECT 1 FROM logins l JOIN users u ON u.id = l.user_id WHERE l.thumbprint = origins.thumbprint AND u.blocked > 0)
-		ORDER BY 1`, ms(since), ms(since))
+		ORDER BY 1`, ms(since))
 	return collect(rows, err, func(r interface{ Scan(...any) error }) (t string, err error) { return t, r.Scan(&t) })
 }
 
@@ -133,7 +134,8 @@ func (s *Queries) Sweep(ctx context.Context, loginLifetime time.Duration) error 
 		{`DELETE FROM used WHERE expires < ?`, now},
 		{`DELETE FROM flows WHERE expires < ?`, now},
 		{`DELETE FROM logins WHERE started < ?`, old},
-		{`DELETE FROM origins WHERE begun < ?`, old},
+		{`DELETE FROM origins WHERE begun < ? AND revoked = 0`, old},
+		{`DELETE FROM origins WHERE revoked > 0 AND revoked < ?`, ms(s.now().Add(-lostRests))},
 		{`DELETE FROM unreported WHERE since < ?`, old},
 		// Measured from when the issuer last answered: while it is down its keys are kept.
 		{

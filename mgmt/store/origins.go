@@ -12,10 +12,16 @@ type Origin struct {
 	PeerID     string
 }
 
-// AddOrigin notes where a login's key was made. The first who says so is right: nobody else knows the key before.
+// lostRests is how long the key of a lost machine stays refused. It may be refreshed where another provider's refresh
+// token lies beside it, and then looks like that of a new sign-in.
+const lostRests = 365 * 24 * time.Hour
+
+// AddOrigin notes where a login's key was made. The first who says so is right: nobody else knows the key before. On a
+// machine that was removed at that moment it is lost from the start.
 func (s *Queries) AddOrigin(ctx context.Context, o Origin) error {
-	_, err := s.q.ExecContext(ctx, `INSERT INTO origins(thumbprint, nonce, peer_id, begun) VALUES(?,?,?,?) ON CONFLICT DO NOTHING`,
-		o.Thumbprint, o.Nonce, o.PeerID, ms(s.now()))
+	_, err := s.q.ExecContext(ctx, `INSERT INTO origins(thumbprint, nonce, peer_id, begun, revoked)
+		VALUES(?, ?, ?, ?, COALESCE((SELECT removed FROM peers WHERE id = ?), 0)) ON CONFLICT DO NOTHING`,
+		o.Thumbprint, o.Nonce, o.PeerID, ms(s.now()), o.PeerID)
 	return err
 }
 

@@ -49,6 +49,7 @@ type stub struct {
 	down      bool                      // nothing answers
 	slow      time.Duration             // of a refresh
 	device    string                    // client id of sign-ins with a code; none when empty
+	other     bool                      // the provider is not the management server's own
 	polls     []func(w http.ResponseWriter)
 	polled    int
 }
@@ -58,7 +59,10 @@ func newStub(t *testing.T) *stub {
 	s := &stub{t: t, key: key, life: time.Hour, subject: "ann"}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+api.RouteConfig, func(w http.ResponseWriter, r *http.Request) {
-		json.NewEncoder(w).Encode(api.Config{Version: 1, MinVersion: 1, Issuers: []api.Issuer{{URL: s.srv.URL, Embedded: true, ClientID: "lanyard", DeviceClientID: s.device}}})
+		json.NewEncoder(w).Encode(api.Config{Version: 1, MinVersion: 1, Issuers: []api.Issuer{{URL: s.srv.URL, Embedded: !s.other, ClientID: "lanyard", DeviceClientID: s.device}}})
+	})
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
+		json.NewEncoder(w).Encode(discovery{Issuer: s.srv.URL, AuthorizationEndpoint: s.srv.URL + "/auth", TokenEndpoint: s.srv.URL + "/token"})
 	})
 	mux.HandleFunc("POST /token", s.token)
 	mux.HandleFunc("POST "+api.RouteLoginCode, func(w http.ResponseWriter, r *http.Request) {
