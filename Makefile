@@ -25,7 +25,7 @@ SUITES := $(strip $(foreach s,clients desktop packages,$(if $(wildcard test/$s/*
 empty :=
 space := $(empty) $(empty)
 
-FUZZTIME ?= 30s
+FUZZTIME ?= 60s
 SOAK ?= 30m
 # How often the tests run; packages under test/ need the built programs and more time.
 TESTFLAGS ?=
