@@ -71,8 +71,8 @@ func TestWhatAPersonReadsWhenTheFilesOfASignInAreNotRight(t *testing.T) {
 			s.mu.Lock()
 			s.me.who = "in the files" // nothing of the stage's own
 			s.mu.Unlock()
+			s.self = self
 			s.play()
-			s.do(func() { s.status.Self.ID = self; s.lookAgain() })
 			s.sees(c.icon, c.reads)
 			s.settle()
 			s.sees(c.icon, c.reads)

@@ -68,6 +68,7 @@ type stage struct {
 	*tray
 	t     *testing.T
 	clock *fakeClock
+	self  string // id of the machine
 
 	mu        sync.Mutex // guards what follows
 	me        signIn
@@ -85,7 +86,7 @@ func newStage(t *testing.T) *stage {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("LANYARD_STATE_DIR", t.TempDir())
 	t.Setenv("LANYARD_RUN_DIR", t.TempDir())
-	s := &stage{t: t, clock: newClock()}
+	s := &stage{t: t, clock: newClock(), self: "pself"}
 	s.tray = newTray(t.Context(), "default", openSettings("default"))
 	s.tray.clock = clock{now: s.clock.now, after: s.clock.after}
 	s.tray.desk = desk{
@@ -149,7 +150,7 @@ func (s *stage) play() {
 	s.do(func() {
 		s.unfollow() // no service is here; what it would say comes from the test
 		s.status = &ipc.Status{
-			State: ipc.StateConnected, Self: &ipc.Peer{ID: "pself", Name: "laptop"},
+			State: ipc.StateConnected, Self: &ipc.Peer{ID: s.self, Name: "laptop"},
 			Peers: []ipc.Peer{{ID: "pweb", Name: "web-1", ShortName: true, ServesSSH: true}},
 		}
 		s.absent = ""

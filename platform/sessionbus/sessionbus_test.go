@@ -57,6 +57,9 @@ func TestOwnersOfANameAreSeenComingAndGoing(t *testing.T) {
 	if err := Watch(c, name, func(owner string) { owners <- owner }); err != nil {
 		t.Fatal(err)
 	}
+	if err := Watch(c, "org.example.Other", func(string) {}); err != nil { // its signals come by the same connection
+		t.Fatal(err)
+	}
 	if Has(c, name) {
 		t.Error("a name that nobody owns has an owner")
 	}
