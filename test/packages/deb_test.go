@@ -114,6 +114,7 @@ func (b *box) as(account string, args ...string) (string, error) {
 }
 
 func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	one, two := releases(t)
 	office, web, runner := network(t, w, one)
@@ -217,6 +218,7 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 }
 
 func TestPackageLife(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	one, two := releases(t)
 	b := w.boot("life", 1)
@@ -289,6 +291,7 @@ func TestPackageLife(t *testing.T) {
 }
 
 func TestLintianAndShellcheckAreClean(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	one, _ := releases(t)
 	if out := run(t, "lintian", "--allow-root", "--fail-on", "warning,error", one.peer, one.server); out != "" {

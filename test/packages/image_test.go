@@ -168,6 +168,7 @@ func imageArchives(t *testing.T) map[string]string {
 }
 
 func TestImagesAreWhole(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	archives := imageArchives(t)
 	both := layout(t, archives[""])
@@ -240,6 +241,7 @@ func (p *podman) do(args ...string) string {
 
 // A real engine loads the image and runs it as the compose file says; what the server keeps outlives the container.
 func TestImageRunsAsTheComposeFileSays(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	archives := imageArchives(t)
 	text, err := os.ReadFile(filepath.Join(imageDir, "lanyard-mgmt-"+versions[0]+"-compose.yaml"))

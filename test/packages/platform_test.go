@@ -204,6 +204,7 @@ var alsoLooked = []string{"sshd/forward", "sshd/session"}
 // Every exported function of platform/* is run by its package's tests, on Linux and on the Windows machine, and what
 // says there that it is not supported is what README's table says.
 func TestPlatformWorksHereAndOnWindows(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for network namespaces")
 	}

@@ -38,6 +38,7 @@ func baseRPM(t *testing.T) string {
 
 // The rpm's life on a booted machine, by rpm itself: what dnf does with it is the same transactions.
 func TestRPMLife(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	one, two := releases(t)
 	b := w.boot("rpm", 1)

@@ -115,6 +115,7 @@ func (b *box) exposed(unit string, bound float64) {
 
 // The management server, as a service from a program that no package brought.
 func TestServerFromAPlainProgram(t *testing.T) {
+	t.Parallel()
 	w := newTown(t)
 	b := w.boot("plain", 1)
 	program, err := os.ReadFile(filepath.Join(built, "bin", "lanyard-mgmt"))

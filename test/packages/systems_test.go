@@ -67,6 +67,7 @@ func only(t *testing.T, pattern string) string {
 }
 
 func TestFreeBSDPackage(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	dir := unpacked(t, only(t, filepath.Join(systemPackages(t), "lanyard-*-freebsd14-amd64.pkg")))
 	var m struct {
@@ -130,6 +131,7 @@ func TestFreeBSDPackage(t *testing.T) {
 }
 
 func TestMacOSPackage(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	dir := unpacked(t, only(t, filepath.Join(systemPackages(t), "lanyard-*-macos.pkg")))
 	payload := unpacked(t, filepath.Join(dir, "lanyard.pkg", "Payload"))
@@ -196,6 +198,7 @@ func TestMacOSPackage(t *testing.T) {
 
 // The same bytes from another checkout: another path, account, umask, home, time zone, language, and files of other times.
 func TestAnotherCheckoutGivesTheSameBytes(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	first := systemPackages(t)
 	base, err := os.MkdirTemp("/var/tmp", "lanyard-other-checkout-")
@@ -293,6 +296,7 @@ func TestAnotherCheckoutGivesTheSameBytes(t *testing.T) {
 
 // Packages for Windows: the tray with its place in the menu, and each processor's own template.
 func TestMSITables(t *testing.T) {
+	t.Parallel()
 	needsRoot(t)
 	file := only(t, filepath.Join(systemPackages(t), "*-amd64.msi"))
 	table := func(name string) string { return run(t, "msiinfo", "export", file, name) }

@@ -16,6 +16,7 @@ import (
 
 // The management server as a service of Windows, from a plain program.
 func TestServerOnWindows(t *testing.T) {
+	t.Parallel()
 	m := openWindows(t)
 	const program = `C:\Server\lanyard-mgmt.exe`
 	if err := m.Put(windowsProgram(t, "lanyard-mgmt.exe", "mgmt", "dev"), program); err != nil {

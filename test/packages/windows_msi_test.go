@@ -145,6 +145,7 @@ func services(m *wine.Machine) (lines []string) {
 }
 
 func TestMSI(t *testing.T) {
+	t.Parallel()
 	one, two := msi(t, "1.0.0"), msi(t, "1.0.1")
 	o, m := openOffice(t), openWindows(t)
 	before, oldPath := snapshot(t, m), path(t, m)
@@ -299,6 +300,7 @@ func holds(t *testing.T, m *wine.Machine, text string) (where []string) {
 
 // A signed package is one that osslsigncode verifies; a changed one is not.
 func TestMSIIsSigned(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	run := func(program string, args ...string) error {
 		out, err := exec.CommandContext(within(t, time.Minute), program, args...).CombinedOutput()

@@ -24,6 +24,7 @@ import (
 
 // Real OpenSSH at a Linux machine, through the tunnel, to a service of Windows' service control manager.
 func TestWindowsServesSSH(t *testing.T) {
+	t.Parallel()
 	o, m := openOffice(t), openWindows(t)
 	const program = `C:\Lanyard\lanyard.exe`
 	if err := m.Put(windowsProgram(t, "lanyard.exe", "service", "dev"), program); err != nil {
