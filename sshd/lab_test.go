@@ -342,7 +342,7 @@ func (l *lab) write(name, content string, mode os.FileMode) string {
 // login makes key and certificate of a person and an ssh_config that uses them, whose path it returns.
 func (l *lab) login(sub string, age time.Duration) string {
 	l.t.Helper()
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(time.Now().Add(-age))
 	if err != nil {
 		l.t.Fatal(err)
 	}

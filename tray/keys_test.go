@@ -86,7 +86,7 @@ func TestWhatAPersonReadsWhenTheFilesOfASignInAreNotRight(t *testing.T) {
 // dueSignIn is a sign-in of a day whose token is forty minutes old.
 func dueSignIn(t *testing.T, p paths.Paths, provider string) {
 	t.Helper()
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

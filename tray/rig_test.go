@@ -561,7 +561,7 @@ func idToken(t *testing.T, email, nonce string, issued time.Time) string {
 // signInHere puts a sign-in into the files, as another program would.
 func signInHere(t *testing.T, email string, issued, ends time.Time) {
 	t.Helper()
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(issued)
 	if err != nil {
 		t.Fatal(err)
 	}

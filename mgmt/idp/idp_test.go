@@ -138,7 +138,7 @@ type started struct {
 
 func (b *bench) begin() *started {
 	b.t.Helper()
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(time.Now())
 	if err != nil {
 		b.t.Fatal(err)
 	}

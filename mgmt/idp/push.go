@@ -52,7 +52,7 @@ func (p *Provider) Push(ctx context.Context, start api.LoginStart, peer *store.P
 
 // NoteOrigin notes on which machine a login's key was made: it ends with the machine.
 func (p *Provider) NoteOrigin(ctx context.Context, start api.LoginStart, peer string) error {
-	if err := checkKey(start); err != nil {
+	if err := p.checkKey(start); err != nil {
 		return err
 	}
 	o := store.Origin{Thumbprint: token.Thumbprint(start.Key), Nonce: token.Nonce(start.Salt, start.Key), PeerID: peer}
@@ -62,13 +62,16 @@ func (p *Provider) NoteOrigin(ctx context.Context, start api.LoginStart, peer st
 	return nil
 }
 
-func checkKey(s api.LoginStart) error {
+func (p *Provider) checkKey(s api.LoginStart) error {
 	key, err := ssh.ParsePublicKey(s.Key)
 	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
 		return badRequest("The login's key must be an ed25519 key in SSH wire form.")
 	}
 	if len(s.Salt) != token.SaltSize {
 		return badRequest("The salt must have %d bytes.", token.SaltSize)
+	}
+	if err := token.CheckBegan(s.Salt, p.Now()); err != nil {
+		return badRequest("By its salt the sign-in did not begin now; set this machine's clock and sign in again.")
 	}
 	return nil
 }
@@ -77,7 +80,7 @@ func (p *Provider) check(s api.LoginStart) error {
 	if s.Issuer != "" && s.Issuer != p.issuer {
 		return badRequest("This management server starts logins at %s only; direct issuers are asked directly.", p.issuer)
 	}
-	if err := checkKey(s); err != nil {
+	if err := p.checkKey(s); err != nil {
 		return err
 	}
 	if err := checkAccount(s.Account); err != nil {

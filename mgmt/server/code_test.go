@@ -24,7 +24,7 @@ import (
 // pushDevice begins a sign-in with a code at the machine.
 func (m *machine) pushDevice() (*signIn, error) {
 	m.t.Helper()
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(time.Now())
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -434,7 +434,7 @@ func TestSignInForASessionIsGoodForThatSessionAlone(t *testing.T) {
 		t.Errorf("in another session: %v", err)
 	}
 	// At the API it opens nothing, with whatever key.
-	key, _, _ := token.NewKey()
+	key, _, _ := token.NewKey(time.Now())
 	_, err = n.api.Me(t.Context(), client.Login{Key: key, Salt: r.Salt, Bound: got.IDToken})
 	refused(t, err, http.StatusUnauthorized, "[audience]")
 	// It is in the audit log with where it was for.

@@ -310,7 +310,7 @@ type tokens struct {
 // push begins a login at the machine.
 func (m *machine) push(purpose string) (*signIn, error) {
 	m.t.Helper()
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(time.Now())
 	if err != nil {
 		m.t.Fatal(err)
 	}

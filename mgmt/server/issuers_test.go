@@ -100,7 +100,7 @@ func (w *work) sign(sub, nonce string, issued time.Time, claims jwt.MapClaims) s
 }
 
 func (w *work) login(sub string, issued time.Time) client.Login {
-	key, salt, _ := token.NewKey()
+	key, salt, _ := token.NewKey(issued)
 	pub, _ := ssh.NewPublicKey(key.Public())
 	return client.Login{Key: key, Salt: salt, Bound: w.sign(sub, token.Nonce(salt, pub.Marshal()), issued, nil)}
 }
@@ -135,7 +135,7 @@ func TestPeopleOfAnotherProviderComeWithItsToken(t *testing.T) {
 		t.Errorf("%s", is.Keys)
 	}
 	// An address that the provider may not speak for is nobody's.
-	key, salt, _ := token.NewKey()
+	key, salt, _ := token.NewKey(time.Now())
 	pub, _ := ssh.NewPublicKey(key.Public())
 	eve := client.Login{Key: key, Salt: salt, Bound: w.sign("eve", token.Nonce(salt, pub.Marshal()), time.Now(), jwt.MapClaims{"email": "root@example.org"})}
 	if me, err := n.api.Seen(t.Context(), eve); err != nil || me.Email != "" {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -141,7 +142,7 @@ func TestSignInsThatBeginElsewhereKnowTheirMachine(t *testing.T) {
 	m.took(m.api.EnrollBody(t.Context(), m.Machine, body, h))
 	other := newWork(t)
 	n.addIssuer(other)
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func (c Config) SignIn(ctx context.Context) (*Login, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, salt, err := token.NewKey()
+	key, salt, err := token.NewKey(c.now())
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/base64"
 	"strings"
@@ -236,6 +237,14 @@ func refusedClaims() []change {
 			s.bound.claims["nonce"] = Nonce(make([]byte, 32), wire(s.keys.login))
 		}},
 		{"no nonce", plain, reason.KeyMismatch, without("nonce")},
+		{"refreshed token as the bound one", plain, reason.KeyMismatch, func(s *sample) { s.begins(-afterBegan - 601*time.Second) }},
+		{"bound token of a login that took its time", plain, reason.OK, func(s *sample) { s.begins(-afterBegan - 600*time.Second) }},
+		{"bound token from before its login", plain, reason.ClockSkew, func(s *sample) { s.begins(beforeBegan - 599*time.Second) }},
+		{"bound token backdated, by a clock that differs", plain, reason.OK, func(s *sample) { s.begins(beforeBegan - 600*time.Second) }},
+		{"salt that tells no time", plain, reason.TokenMalformed, func(s *sample) {
+			s.began, s.keys.salt = true, bytes.Repeat([]byte{3}, SaltSize)
+			s.bound.claims["nonce"] = Nonce(s.keys.salt, wire(s.key))
+		}},
 		{"token of the session kind", plain, reason.KeyMismatch, func(s *sample) {
 			s.bound.claims["nonce"] = SessionNonce([]byte("session"), []byte("host key"), "ann", "pserver", "psource", s.keys.salt)
 		}},
@@ -254,6 +263,12 @@ func refusedClaims() []change {
 		}},
 		{"login from after the person's not-before", plain, reason.OK, claim("sub", "out")},
 	}
+}
+
+// begins has the login begin at that time from testNow; the bound token is ten minutes old.
+func (s *sample) begins(after time.Duration) {
+	s.began, s.keys.salt = true, testSalt(testNow.Add(after))
+	s.bound.claims["nonce"] = Nonce(s.keys.salt, wire(s.key))
 }
 
 func refusedTimes() []change {

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"math/big"
 	"strings"
@@ -75,7 +76,7 @@ func fixedKeys(t testing.TB) *keys {
 	}
 	seed := func(fill byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{fill}, 32)) }
 	k := &keys{
-		login: seed(1), other: seed(2), salt: bytes.Repeat([]byte{3}, 32),
+		login: seed(1), other: seed(2), salt: testSalt(testNow.Add(-10 * time.Minute)),
 		es256: ec(elliptic.P256(), 4), foe: ec(elliptic.P256(), 5), es384: ec(elliptic.P384(), 6),
 		ed: seed(7), old: seed(8), gone: seed(9), mapKey: seed(10), bad: seed(11),
 	}
@@ -215,6 +216,7 @@ type sample struct {
 	by          ssh.Signer // signs the certificate; nil: the login key
 	after       func(*ssh.Certificate)
 	now         time.Time
+	began       bool // when the login began is what the case is about
 }
 
 func wire(key ed25519.PrivateKey) []byte {
@@ -226,7 +228,30 @@ func wire(key ed25519.PrivateKey) []byte {
 }
 
 func newSample(k *keys) *sample {
-	return &sample{keys: k, key: k.login, bound: k.tok(Nonce(k.salt, wire(k.login))), now: testNow}
+	own := *k // its salt may change
+	return &sample{keys: &own, key: k.login, bound: k.tok(Nonce(k.salt, wire(k.login))), now: testNow}
+}
+
+// testSalt is the salt of a login that began then.
+func testSalt(began time.Time) []byte {
+	salt := bytes.Repeat([]byte{3}, SaltSize)
+	binary.BigEndian.PutUint64(salt, uint64(began.Unix()))
+	return salt
+}
+
+// settle makes the login begin when its bound token was issued.
+func (s *sample) settle() {
+	iat, ok := s.bound.claims["iat"].(int64)
+	if !ok || s.began || CheckBegan(s.keys.salt, time.Unix(iat, 0)) == nil {
+		return
+	}
+	old := Nonce(s.keys.salt, wire(s.key))
+	s.keys.salt = testSalt(time.Unix(iat, 0))
+	for _, t := range []*tok{s.bound, s.fresh} {
+		if t != nil && t.claims["nonce"] == old {
+			t.claims["nonce"] = Nonce(s.keys.salt, wire(s.key))
+		}
+	}
 }
 
 // refreshed gives s a bound token of the morning and a fresh one of now.
@@ -255,6 +280,7 @@ func (s *sample) certificate(tb testing.TB) *ssh.Certificate {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	s.settle()
 	ext := map[string]string{ExtIDToken: s.raw, ExtSalt: string(s.keys.salt)}
 	if s.raw == "" {
 		ext[ExtIDToken] = s.bound.sign(tb)

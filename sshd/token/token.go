@@ -1,8 +1,9 @@
 // Package token is the heart of Lanyard: an ID token that is bound to one SSH key, inside a certificate that
 // the key signed itself.
 //
-// At login a client makes a new ed25519 key K and a random salt, and asks its OpenID provider for an ID token
-// whose nonce is a hash of both (Nonce). The provider so signs K into the token. Mint wraps token and salt in an
+// At login a client makes a new ed25519 key K and a salt, which is the time and random bytes, and asks its OpenID
+// provider for an ID token whose nonce is a hash of both (Nonce). The provider so signs K, and when the login began, into
+// the token. Mint wraps token and salt in an
 // OpenSSH user certificate for K, signed by K, that any stock ssh can offer. A server that knows the provider's
 // published keys (Trust) checks the certificate without asking anybody (VerifyCertificate). The token is
 // useless without K, so a server that saw it cannot use it elsewhere.
@@ -25,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -32,7 +34,7 @@ import (
 // Names of the certificate's extensions.
 const (
 	ExtIDToken = "id-token@lanyard"    // the bound ID token, compact JWS
-	ExtSalt    = "salt@lanyard"        // the salt of the nonce, SaltSize bytes
+	ExtSalt    = "salt@lanyard"        // the salt of the nonce, SaltSize bytes, see NewKey
 	ExtFresh   = "fresh-token@lanyard" // a refreshed ID token with the same nonce; optional
 	ExtRenewal = "renewal@lanyard"     // in its place, where the provider refreshes without a nonce
 )
@@ -82,14 +84,16 @@ func Thumbprint(wireKey []byte) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// NewKey makes the key and the salt of a new login.
-func NewKey() (ed25519.PrivateKey, []byte, error) {
+// NewKey makes the key and the salt of a login that begins now. The salt's first eight bytes are that time, in seconds
+// since 1970 (big-endian), the others are random.
+func NewKey(now time.Time) (ed25519.PrivateKey, []byte, error) {
 	_, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a login key: %w", err)
 	}
 	salt := make([]byte, SaltSize)
 	rand.Read(salt) // never fails (crypto/rand since Go 1.24)
+	binary.BigEndian.PutUint64(salt, uint64(now.Unix()))
 	return priv, salt, nil
 }
 

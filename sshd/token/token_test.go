@@ -118,7 +118,7 @@ func newTrust(t testing.TB, k *keys) *Trust {
 }
 
 func TestMintedCertificateIsAcceptedAfterTheWire(t *testing.T) {
-	key, salt, err := NewKey()
+	key, salt, err := NewKey(testNow)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestPeekReadsTimesWithoutKeys(t *testing.T) {
 }
 
 func TestMintRefusesWhatNoServerWouldTake(t *testing.T) {
-	key, salt, err := NewKey()
+	key, salt, err := NewKey(testNow)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,14 +133,15 @@ func TestRefreshedTokenWithoutNonceBecomesARenewal(t *testing.T) {
 	k := fixedKeys(t)
 	s := newSample(k)
 	refreshed(s)
+	s.settle()
 	delete(s.fresh.claims, "nonce")
 	trust := newTrust(t, k)
 	trust.MapKey = k.mapKey.Public().(ed25519.PublicKey)
 	bound, fresh := s.bound.sign(t), s.fresh.sign(t)
-	if _, err := trust.VerifyTokens(wire(k.login), k.salt, bound, fresh, testNow); codeOf(err) != reason.KeyMismatch {
+	if _, err := trust.VerifyTokens(wire(k.login), s.keys.salt, bound, fresh, testNow); codeOf(err) != reason.KeyMismatch {
 		t.Fatalf("a server peer: %v", err)
 	}
-	id, err := trust.VerifyRefreshed(wire(k.login), k.salt, bound, fresh, testNow)
+	id, err := trust.VerifyRefreshed(wire(k.login), s.keys.salt, bound, fresh, testNow)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestRefreshedTokenWithoutNonceBecomesARenewal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := Mint(k.login, k.salt, bound, raw)
+	c, err := Mint(k.login, s.keys.salt, bound, raw)
 	if err != nil || c.Extensions[ExtRenewal] != raw || c.Extensions[ExtFresh] != "" {
 		t.Fatalf("minted %v, %v", c, err)
 	}
@@ -162,13 +163,14 @@ func TestRefreshedTokenWithoutNonceBecomesARenewal(t *testing.T) {
 	// Not with the token of somebody else, nor one for another key.
 	for name, change := range map[string]func(*tok){
 		"other subject": func(f *tok) { f.claims["sub"] = "bob" },
-		"other nonce":   func(f *tok) { f.claims["nonce"] = Nonce(k.salt, wire(k.other)) },
+		"other nonce":   func(f *tok) { f.claims["nonce"] = Nonce(s.keys.salt, wire(k.other)) },
 	} {
 		s := newSample(k)
 		refreshed(s)
+		s.settle()
 		delete(s.fresh.claims, "nonce")
 		change(s.fresh)
-		if _, err := trust.VerifyRefreshed(wire(k.login), k.salt, s.bound.sign(t), s.fresh.sign(t), testNow); codeOf(err) != reason.KeyMismatch {
+		if _, err := trust.VerifyRefreshed(wire(k.login), s.keys.salt, s.bound.sign(t), s.fresh.sign(t), testNow); codeOf(err) != reason.KeyMismatch {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

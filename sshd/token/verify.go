@@ -3,6 +3,8 @@ package token
 import (
 	"bytes"
 	"crypto/subtle"
+	"encoding/binary"
+	"math"
 	"strings"
 	"time"
 
@@ -86,6 +88,9 @@ func (t *Trust) verify(wireKey, salt []byte, bound, fresh string, unbound bool, 
 	if subtle.ConstantTimeCompare([]byte(b.nonce), []byte(want)) != 1 {
 		return nil, reason.Errorf(reason.KeyMismatch, "the token's nonce was not made for this key")
 	}
+	if err := CheckBegan(salt, b.iat); err != nil {
+		return nil, err
+	}
 	newest := b
 	if fresh != "" {
 		var f *claims
@@ -115,6 +120,29 @@ func (t *Trust) verify(wireKey, salt []byte, bound, fresh string, unbound bool, 
 		return nil, err
 	}
 	return id, nil
+}
+
+// How far a bound token's iat may lie from the time in its salt: a person has five minutes to sign in, with a code
+// fifteen; providers write an iat of up to ten minutes ago; clocks differ.
+const (
+	beforeBegan = MaxIATBackdate + 5*time.Minute
+	afterBegan  = 20 * time.Minute
+)
+
+// CheckBegan reports why a token that was issued then is not that of the login that began with this salt. Providers that
+// keep the nonce when they refresh would else have each refreshed token pass for a new login's.
+func CheckBegan(salt []byte, issued time.Time) error {
+	began := binary.BigEndian.Uint64(salt)
+	if began > math.MaxInt32<<8 { // no time of this age
+		return malformed("the salt does not say when the login began")
+	}
+	switch after := issued.Sub(time.Unix(int64(began), 0)); {
+	case after > afterBegan:
+		return reason.Errorf(reason.KeyMismatch, "the token came %s after its login began: it is a refreshed one", after.Round(time.Second))
+	case after < -beforeBegan:
+		return reason.Errorf(reason.ClockSkew, "the token came %s before its login began", (-after).Round(time.Second))
+	}
+	return nil
 }
 
 // readFresh reads a refreshed token, which must be of the same person, issuer and login as the bound one, and
