@@ -103,6 +103,13 @@ func logoutCommand() *cobra.Command {
 			return err
 		}
 		cfg := loginConfig(profile, lateDaemon{profile}, sayTo(c.ErrOrStderr()))
+		page := ""
+		cfg.AlsoAt = func(p string) { page = p }
+		defer func() {
+			if page != "" {
+				fmt.Fprintf(c.OutOrStdout(), "Your browser may still be signed in at the provider; to end that, too, open %s\n", safe(page))
+			}
+		}()
 		effect, err := cfg.Logout(c.Context(), peer, server, all)
 		switch {
 		case errors.Is(err, login.ErrNotSignedIn):

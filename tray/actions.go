@@ -69,6 +69,8 @@ func (t *tray) act(a menu.Action) error {
 		return t.terminal(a.Arg)
 	case menu.Copy:
 		return t.copy(a.Arg)
+	case menu.SignOutPage:
+		return t.desk.browse(a.Arg)
 	case menu.Dashboard:
 		return t.dashboard()
 	case menu.Diagnose:
@@ -217,8 +219,9 @@ func (t *tray) logOut() {
 	if peer == "" {
 		peer, _ = login.Find(paths.Find(t.profile))
 	}
-	t.later("Signing out", actLimit, func(ctx context.Context) error {
-		err := me.logout(ctx, peer, server)
+	page := ""
+	t.later("Signing out", actLimit, func(ctx context.Context) (err error) {
+		page, err = me.logout(ctx, peer, server)
 		if errors.Is(err, login.ErrProviderNotTold) {
 			return err
 		}
@@ -228,8 +231,21 @@ func (t *tray) logOut() {
 		}
 		return nil
 	}, func() {
-		t.tell(notify.Note{Group: "sign-in", Title: "You are signed out", Body: "Your sessions were ended."}, nil)
+		t.signedOut(page)
 	})
+}
+
+// signedOut says so, and offers the provider's own page for what the browser remembers of it.
+func (t *tray) signedOut(page string) {
+	n := notify.Note{Group: "sign-in", Title: "You are signed out", Body: "Your sessions were ended."}
+	if page == "" {
+		t.tell(n, nil)
+		return
+	}
+	n.Body += " Your browser may still be signed in at the provider."
+	n.Buttons = []notify.Button{{Key: string(menu.SignOutPage), Label: "Sign out there, too"}}
+	n.Else = "To end that, too, sign out at the provider's own page."
+	t.tell(n, map[string]menu.Action{string(menu.SignOutPage): {Verb: menu.SignOutPage, Arg: page}})
 }
 
 // change asks the service, and where it refuses this account, the system for administrator rights. command is what

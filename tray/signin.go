@@ -27,8 +27,9 @@ type person struct {
 	look    func(peer string) signIn
 	login   func(ctx context.Context, issuer string, asked func(login.Asked)) (*login.Result, error)
 	refresh func(ctx context.Context, peer string) error
-	logout  func(ctx context.Context, peer, server string) error
-	files   func() string // the folder whose changes may mean another sign-in
+	// logout returns the page where the browser signs out at the provider, or "".
+	logout func(ctx context.Context, peer, server string) (page string, err error)
+	files  func() string // the folder whose changes may mean another sign-in
 }
 
 // newPerson is the one of service/login, whose locks make that one browser tab opens for all programs together.
@@ -64,9 +65,11 @@ func newPerson(profile string, helper []string) person {
 			return c.Login(ctx)
 		},
 		refresh: func(ctx context.Context, peer string) error { return config().Refresh(ctx, peer, 0) },
-		logout: func(ctx context.Context, peer, server string) error {
-			_, err := config().Logout(ctx, peer, server, false)
-			return err
+		logout: func(ctx context.Context, peer, server string) (page string, err error) {
+			c := config()
+			c.AlsoAt = func(p string) { page = p }
+			_, err = c.Logout(ctx, peer, server, false)
+			return page, err
 		},
 		files: func() string { return paths.Find(profile).SSHDir },
 	}

@@ -490,3 +490,51 @@ func TestAnotherPersonThanBeforeIsPointedOut(t *testing.T) {
 		t.Errorf("told %d times: %q", n, body)
 	}
 }
+
+// After a log out the browser may remember the provider's sign-in: the page that ends it is one click away, and no tab
+// opens without it.
+func TestLogOutOffersTheProvidersOwn(t *testing.T) {
+	for name, page := range map[string]string{"a page": "https://id.example/bye?client_id=lanyard", "none": ""} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			opened := make(chan string, 1)
+			s.tray.desk.browse = func(at string) error { opened <- at; return nil }
+			with := s.tray.person
+			s.tray.person = func(profile string) person {
+				p := with(profile)
+				p.logout = func(context.Context, string, string) (string, error) { return page, nil }
+				return p
+			}
+			s.play()
+			s.do(s.logOut)
+			body := ""
+			until(t, 10*time.Second, func() (err error) {
+				n := 0
+				if n, body = s.told("You are signed out"); n != 1 {
+					err = fmt.Errorf("told %d times", n)
+				}
+				return err
+			})
+			if strings.Contains(body, "provider") != (page != "") {
+				t.Fatal(body)
+			}
+			if page == "" {
+				return
+			}
+			select {
+			case at := <-opened:
+				t.Fatalf("%s was opened without a click", at)
+			default:
+			}
+			s.pressed(string(menu.SignOutPage))
+			select {
+			case at := <-opened:
+				if at != page {
+					t.Errorf("opened %s", at)
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("the button opens nothing")
+			}
+		})
+	}
+}

@@ -55,6 +55,8 @@ type Config struct {
 	Say    func(string)       // tells the person, a line at a time
 	Asked  func(Asked)        // is told once the person is asked to sign in; may be nil
 	Now    func() time.Time   // nil: time.Now
+	// AlsoAt is told of the page where a browser ends what it remembers of a provider, after Logout; may be nil.
+	AlsoAt func(page string)
 }
 
 // Asked is a sign-in that waits for the person.

@@ -50,7 +50,7 @@ func (c Config) Logout(ctx context.Context, peer, serverURL string, all bool) (*
 		}
 	}
 	effect, told := tellLogout(ctx, l, all)
-	if err := revoke(ctx, l.Record); told == nil && err != nil {
+	if err := c.revoke(ctx, l); told == nil && err != nil {
 		told = fmt.Errorf("%w (%w)", ErrProviderNotTold, err)
 	}
 	if err := Forget(c.Paths, c.Store, peer); err != nil {
@@ -70,15 +70,23 @@ func tellLogout(ctx context.Context, l *Login, all bool) (*api.Effect, error) {
 }
 
 // revoke tells a provider that is not the management server's own that its refresh token is not needed any more
-// (RFC 7009). The own one ends a login's token with the login.
-func revoke(ctx context.Context, r Record) error {
+// (RFC 7009), and the person where the browser ends the rest. The own one ends a login's token with the login, and has
+// browsers remember nothing.
+func (c Config) revoke(ctx context.Context, l *Login) error {
+	r := l.Record
 	server, err := client.New(r.Server)
-	if err != nil || r.RefreshToken == "" || sameHost(r.TokenURL, server.URL("/")) {
+	if err != nil || r.Issuer == "" || sameHost(r.TokenURL, server.URL("/")) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
 	defer cancel()
 	doc, err := discover(ctx, r.Issuer)
+	if err == nil && c.AlsoAt != nil && doc.EndSessionEndpoint != "" && checkURL(doc.EndSessionEndpoint) == nil {
+		c.AlsoAt(endSession(doc.EndSessionEndpoint, r.ClientID, l.Claims.Email))
+	}
+	if r.RefreshToken == "" {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -109,4 +117,20 @@ func sameHost(a, b string) bool {
 	u, err1 := url.Parse(a)
 	v, err2 := url.Parse(b)
 	return err1 == nil && err2 == nil && u.Scheme == v.Scheme && u.Host == v.Host
+}
+
+// endSession is the page of OpenID Connect RP-Initiated Logout 1.0 §2. It has no id_token_hint: addresses are seen by
+// others. The provider asks whom it does not know for sure.
+func endSession(endpoint, clientID, email string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return endpoint
+	}
+	q := u.Query()
+	q.Set("client_id", clientID)
+	if email != "" {
+		q.Set("logout_hint", email)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
 }

@@ -63,7 +63,8 @@ type discovery struct {
 	Issuer                string `json:"issuer"`
 	AuthorizationEndpoint string `json:"authorization_endpoint"`
 	TokenEndpoint         string `json:"token_endpoint"`
-	RevocationEndpoint    string `json:"revocation_endpoint"` // RFC 8414 §2; empty: it has none
+	RevocationEndpoint    string `json:"revocation_endpoint"`  // RFC 8414 §2; empty: it has none
+	EndSessionEndpoint    string `json:"end_session_endpoint"` // OpenID Connect RP-Initiated Logout 1.0 §2.1; empty: it has none
 }
 
 func discover(ctx context.Context, issuer string) (*discovery, error) {

@@ -113,7 +113,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 func (p *provider) discovery(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]any{
-		"issuer": p.url, "authorization_endpoint": p.url + "/auth", "token_endpoint": p.url + "/token", "revocation_endpoint": p.url + "/revoke", "jwks_uri": p.url + "/keys",
+		"issuer": p.url, "authorization_endpoint": p.url + "/auth", "token_endpoint": p.url + "/token", "revocation_endpoint": p.url + "/revoke", "end_session_endpoint": p.url + "/bye?now=1", "jwks_uri": p.url + "/keys",
 		"response_types_supported": []string{"code"}, "code_challenge_methods_supported": []string{"S256"},
 	})
 }

@@ -40,6 +40,7 @@ const (
 	LogIn        Verb = "log-in" // [URL of the provider; empty: the last one's, else the network's own]
 	CancelLogin  Verb = "cancel-login"
 	LogOut       Verb = "log-out"
+	SignOutPage  Verb = "sign-out-page" // [URL of the provider]
 	Connect      Verb = "connect"
 	Disconnect   Verb = "disconnect"
 	OpenTerminal Verb = "open-terminal" // [machine's name for ssh]
