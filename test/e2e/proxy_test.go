@@ -56,9 +56,9 @@ func TestBehindAProxyAndACorporateCA(t *testing.T) {
 	for _, m := range []string{laptop, web} {
 		must(l.Machine(m).Write(caFile, "", 0o644, ca))
 	}
-	must(os.WriteFile(filepath.Join(l.Dir, "ca.pem"), ca, 0o644)) // for the browser
 	w.mgmt, err = l.StartMgmt(ctx, office, "--tls-cert", "/etc/server.crt", "--tls-key", "/etc/server.key")
 	must(err)
+	must(os.WriteFile(w.mgmt.CA(), ca, 0o644)) // for the browser
 	must(w.mgmt.AddUser(ctx, people["ann"].Email, "ann", people["ann"].Password))
 	must(w.mgmt.AddPolicy(ctx, "web", "everyone", "tag:web", "deploy"))
 	proxy, err := l.Machine(gate).Start("proxy", "", l.Program("proxy"), l.Machine(gate).Addr+":3128", "machines:secret")
