@@ -499,6 +499,12 @@ func TestLogOutOffersTheProvidersOwn(t *testing.T) {
 			s := newStage(t)
 			opened := make(chan string, 1)
 			s.tray.desk.browse = func(at string) error { opened <- at; return nil }
+			told, press := make(chan notify.Note, 4), func(string) {}
+			s.tray.desk.note = func(n notify.Note, f func(string)) error {
+				press = f
+				told <- n
+				return nil
+			}
 			with := s.tray.person
 			s.tray.person = func(profile string) person {
 				p := with(profile)
@@ -507,16 +513,14 @@ func TestLogOutOffersTheProvidersOwn(t *testing.T) {
 			}
 			s.play()
 			s.do(s.logOut)
-			body := ""
-			until(t, 10*time.Second, func() (err error) {
-				n := 0
-				if n, body = s.told("You are signed out"); n != 1 {
-					err = fmt.Errorf("told %d times", n)
-				}
-				return err
-			})
-			if strings.Contains(body, "provider") != (page != "") {
-				t.Fatal(body)
+			var said notify.Note
+			select {
+			case said = <-told:
+			case <-time.After(10 * time.Second):
+				t.Fatal("nothing is said of it")
+			}
+			if said.Title != "You are signed out" || strings.Contains(said.Body, "provider") != (page != "") || (len(said.Buttons) == 1) != (page != "") {
+				t.Fatalf("%+v", said)
 			}
 			if page == "" {
 				return
@@ -526,7 +530,7 @@ func TestLogOutOffersTheProvidersOwn(t *testing.T) {
 				t.Fatalf("%s was opened without a click", at)
 			default:
 			}
-			s.pressed(string(menu.SignOutPage))
+			press(string(menu.SignOutPage))
 			select {
 			case at := <-opened:
 				if at != page {
