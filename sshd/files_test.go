@@ -5,6 +5,7 @@ package sshd
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/reason"
+	"lanyard/sshd/session/start"
 )
 
 // setCan puts a rule in force that grants these, file transfer in these folders only.
@@ -53,6 +55,28 @@ func TestFilesStandInTheAuditLog(t *testing.T) {
 }
 
 // Thousands of files on one connection are counted, not listed: the log must not fill up by them.
+// What the daemon says of the umask holds for files that come by file transfer, as with sshd's internal-sftp.
+func TestFilesThatComeHaveTheUmaskOfASession(t *testing.T) {
+	dir := publicDir(t)
+	local, there := filepath.Join(dir, "local"), filepath.Join(dir, "there")
+	if err := os.WriteFile(local, []byte("12345"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("sftp", "-b", "-", "-D", helperProgram(t)+" openssh session-sftp --write=/")
+	c.Env = append(os.Environ(), "LANYARD_START="+start.Options{Umask: 0o77}.String())
+	c.Stdin = strings.NewReader("put " + local + " " + there + "\n")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	st, err := os.Stat(there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, want 0600", st.Mode())
+	}
+}
+
 func TestManyFilesAreCounted(t *testing.T) {
 	l := newLab(t)
 	const files, listed = 500, 200

@@ -3,6 +3,7 @@ package sshd
 import (
 	"lanyard/sshd/forward"
 	"lanyard/sshd/session"
+	"lanyard/sshd/session/start"
 	"lanyard/sshd/sftp"
 )
 
@@ -13,6 +14,7 @@ func HelperMain(args []string) (handled bool, exit int) {
 	case len(args) == 0:
 		return false, 0
 	case args[0] == sftp.Verb:
+		start.Bounds()
 		return true, sftp.Main(args[1:])
 	case args[0] == forward.Verb:
 		return true, forward.WorkerMain()

@@ -40,6 +40,9 @@ var ErrNone = errors.New("no login manager (systemd-logind) runs on this machine
 // ErrSlow says that the login manager does not answer.
 var ErrSlow = errors.New("systemd-logind does not answer; look at 'systemctl status systemd-logind'. Sessions begin without it")
 
+// ErrExisting says that the process belongs to a session of somebody's already, as where the service was started by hand.
+var ErrExisting = errors.New("the service runs in a person's login session, so sessions have none of their own; start it with 'systemctl start lanyard'")
+
 // wait is how long a session waits for the login manager.
 const wait = 1500 * time.Millisecond
 
@@ -131,6 +134,10 @@ func (m *Manager) made(conn *dbus.Conn, c *dbus.Call) (*Session, error) {
 	var existing bool
 	if err := c.Store(&s.ID, &path, &s.RuntimeDir, &fifo, &uid, &seat, &vtnr, &existing); err != nil {
 		return nil, fmt.Errorf("read systemd-logind's answer: %w", err)
+	}
+	if existing { // somebody's, which is not ours to end
+		unix.Close(int(fifo))
+		return nil, ErrExisting
 	}
 	unix.CloseOnExec(int(fifo))
 	var once sync.Once

@@ -16,6 +16,7 @@ import (
 
 // fake is a login manager on a bus of the test's own.
 type fake struct {
+	existing bool // the process is in a session already
 	asked    chan []any
 	released chan string
 	hold     chan struct{} // answers come when it closes
@@ -39,7 +40,7 @@ func (f *fake) CreateSession(uid, pid uint32, service, kind, class, desktop, sea
 	fd, _ := unix.Dup(int(w.Fd()))
 	w.Close()
 	f.mine <- fd
-	return "7", "/org/freedesktop/login1/session/_7", "/run/user/5", dbus.UnixFD(fd), uid, "", 0, false, nil
+	return "7", "/org/freedesktop/login1/session/_7", "/run/user/5", dbus.UnixFD(fd), uid, "", 0, f.existing, nil
 }
 
 func (f *fake) ReleaseSession(id string) *dbus.Error {
@@ -121,6 +122,21 @@ func TestSessionLastsUntilItIsClosed(t *testing.T) {
 	if id := <-f.released; id != "7" {
 		t.Errorf("released %s", id)
 	}
+	over(t, f)
+}
+
+// An older login manager answers with the session that the process is in already. It is not ended with ours.
+func TestSessionOfSomebodyElseIsLeftAlone(t *testing.T) {
+	m, f := start(t)
+	f.existing = true
+	close(f.hold)
+	if s, err := m.Create(Request{Uid: 5, Leader: 99}); !errors.Is(err, ErrExisting) || s != nil {
+		t.Fatalf("%+v %v", s, err)
+	}
+	if len(f.released) != 0 {
+		t.Error("it was released")
+	}
+	unix.Close(<-f.mine)
 	over(t, f)
 }
 

@@ -27,9 +27,7 @@ func (s *Session) start(what, command, path string, argv []string) error {
 	c := spawn.Command{
 		Path: path, Argv: argv, Env: s.environment(s.plan.Env), Account: s.login.Account, PTY: s.pty,
 	}
-	if what != "sftp" {
-		c = s.launch(c, what)
-	}
+	c = s.launch(c, what)
 	if s.pty != nil && what != "sftp" {
 		return s.startPTY(c, what, command)
 	}

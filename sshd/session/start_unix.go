@@ -13,11 +13,16 @@ const StartVerb = start.Verb
 // StartMain is that helper.
 func StartMain(args []string) (exit int) { return start.Main(args) }
 
-// launch makes c begin in the account's home.
+// launch makes c begin in the account's home. File transfer is a helper itself: it goes home alone.
 func (s *Session) launch(c spawn.Command, what string) spawn.Command {
+	if what == "sftp" {
+		o := start.Options{Umask: s.plan.Umask, Limits: s.plan.Limits}
+		c.Env = append(c.Env, start.Variable+"="+o.String())
+		return c
+	}
 	o := start.Options{
 		Umask: s.plan.Umask, Files: s.plan.Files, Limits: s.plan.Limits, Hold: s.plan.Hold, Keyring: s.plan.Keyring, Motd: s.plan.Motd, Last: s.plan.Last,
-		RC: what != "sftp",
+		RC: true,
 	}
 	s.mu.Lock()
 	if s.x11 != nil {

@@ -55,6 +55,8 @@ const fresh = 2 * time.Second
 var services = []string{"lanyard", "sshd", "login"}
 
 func (s *System) load() *profile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if p := s.profile; p != nil && time.Since(p.read) < fresh {
 		return p
 	}
@@ -144,8 +146,6 @@ const openFiles = 1024
 
 // Plan says what a program gets. Without root only what the account could do itself.
 func (s *System) Plan(a Ask) *Plan {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	f := s.load()
 	p := &Plan{Env: f.env, Umask: f.umask, sys: s, ask: a}
 	root := os.Geteuid() == 0
@@ -179,18 +179,23 @@ func (s *System) Plan(a Ask) *Plan {
 	return p
 }
 
-// rulesFor reads the limits of an account.
+// rulesFor reads the limits of an account. A directory that is asked for groups may hang: nobody else waits for it.
 func (s *System) rulesFor(f *profile, a Ask) pam.Rules {
-	if r, ok := f.rules[a.Account.Name]; ok {
+	s.mu.Lock()
+	r, ok := f.rules[a.Account.Name]
+	s.mu.Unlock()
+	if ok {
 		return r
 	}
-	r := pam.LimitsOf(f.pam.Limits, pam.Member{
+	r = pam.LimitsOf(f.pam.Limits, pam.Member{
 		Name: a.Account.Name, Uid: a.Account.Uid, Gid: a.Account.Gid, Gids: a.Account.Groups,
 		In: func(group string) bool { return accounts.In(a.Account, group) },
 	})
 	if len(r.Others) > 0 {
 		a.Log.Warn("limits.conf has limits that are not set here", "items", strings.Join(r.Others, " "), "user", a.Account.Name)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	f.rules[a.Account.Name] = r
 	return r
 }

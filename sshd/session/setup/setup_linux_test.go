@@ -1,10 +1,17 @@
 package setup
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lanyard/platform/accounts"
 )
 
 func write(t *testing.T, root, name, text string) {
@@ -41,6 +48,40 @@ func TestUmaskIsThatOfTheSystemsSessions(t *testing.T) {
 			t.Errorf("%q %q: %03o, want %03o", c.pam, c.defs, got, c.want)
 		}
 	}
+}
+
+func TestLimitsThatTakeTimeDelayNobodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: only root sets limits")
+	}
+	root := t.TempDir()
+	write(t, root, "etc/pam.d/sshd", "session required pam_limits.so\n")
+	write(t, root, "etc/security/limits.conf", "")
+	slow := filepath.Join(root, "etc/security/limits.d/slow.conf")
+	if err := errors.Join(os.Mkdir(filepath.Dir(slow), 0o755), unix.Mkfifo(slow, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := Open()
+	s.root = root
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Plan(Ask{Account: accounts.Account{Name: "ann", Uid: 54321}, Log: slog.New(slog.DiscardHandler)})
+	}()
+	fd := -1
+	for end := time.Now().Add(10 * time.Second); fd < 0; time.Sleep(time.Millisecond) {
+		fd, _ = unix.Open(slow, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) // as soon as somebody reads
+		if time.Now().After(end) {
+			t.Fatal("the file is not read")
+		}
+	}
+	if !s.mu.TryLock() {
+		t.Error("while the limits of one account are read, everybody waits")
+	} else {
+		s.mu.Unlock()
+	}
+	unix.Close(fd)
+	<-done
 }
 
 func FuzzSystemFiles(f *testing.F) {

@@ -136,6 +136,18 @@ func parseLimit(s string) (l Limit, ok bool) {
 	return l, err1 == nil && err2 == nil && err3 == nil
 }
 
+// Bounds does what Variable says of the umask and the limits, for a helper that becomes no other program.
+func Bounds() {
+	o := parse(os.Getenv(Variable))
+	os.Unsetenv(Variable)
+	if o.Umask >= 0 {
+		syscall.Umask(o.Umask)
+	}
+	for _, l := range o.Limits {
+		l.set()
+	}
+}
+
 // Argv is how the helper is called to run path with argv in dir.
 func Argv(helper []string, dir, path string, argv []string) []string {
 	all := make([]string, 0, len(helper)+3+len(argv))

@@ -4,5 +4,8 @@ package start
 // Verb is the helper's name in argv.
 const Verb = "session-start"
 
+// Bounds does nothing on Windows.
+func Bounds() {}
+
 // Main does nothing on Windows.
 func Main([]string) (exit int) { return 2 }
