@@ -21,6 +21,48 @@ func TestPolicyTemplateIsWhole(t *testing.T) {
 	}
 }
 
+// Whoever may not install the package may have it repaired, as the system and with properties of their own: a repair runs
+// nothing that reads them.
+func TestRepairTakesNobodysProperties(t *testing.T) {
+	var doc struct {
+		XMLName xml.Name `xml:"Wix"`
+		Product struct {
+			Actions []struct {
+				ID      string `xml:"Id,attr"`
+				Command string `xml:"ExeCommand,attr"`
+				Value   string `xml:"Value,attr"`
+			} `xml:"CustomAction"`
+			Sequence struct {
+				Custom []struct {
+					Action    string `xml:"Action,attr"`
+					Condition string `xml:",chardata"`
+				}
+			} `xml:"InstallExecuteSequence"`
+		}
+	}
+	if err := xml.Unmarshal(source, &doc); err != nil {
+		t.Fatal(err)
+	}
+	when := map[string]string{}
+	for _, c := range doc.Product.Sequence.Custom {
+		when[c.Action] = c.Condition
+	}
+	found := 0
+	for _, a := range doc.Product.Actions {
+		for _, property := range []string{"MANAGEMENT_URL", "SETUP_KEY", "SETUP_KEY_FILE", "START_TRAY"} {
+			if !strings.Contains(a.Command+a.Value, "["+property+"]") {
+				continue
+			}
+			if found++; !strings.Contains(" "+when[a.ID]+" ", " NOT Installed ") {
+				t.Errorf("%s takes %s on the condition %q, which a repair meets", a.ID, property, when[a.ID])
+			}
+		}
+	}
+	if found != 5 {
+		t.Errorf("%d properties are taken, want 5", found)
+	}
+}
+
 func TestPartsAreKeptOrLeftOut(t *testing.T) {
 	const text = "a<?ifdef X?>b<?endif?>c<?ifdef Y?>d<?endif?>e<?ifdef X?>f<?endif?>"
 	if got := given(given(text, "X", true), "Y", false); got != "abcef" {
