@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"crypto/sha1"
+	"debug/macho"
 	"encoding/binary"
 	"encoding/xml"
 	"fmt"
@@ -219,5 +220,39 @@ func TestBsdtarReadsThePackage(t *testing.T) {
 	out, err := exec.Command(tar, "-tvf", filepath.Join(dir, "lanyard.pkg/Payload")).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "./usr/local/bin/lanyard") || strings.Count(string(out), "\n") != len(nodes(sample().Files)) {
 		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// machO is the least that a reader takes for a program of a processor.
+func machO(cpu macho.Cpu, rest string) []byte {
+	return append(binary.LittleEndian.AppendUint32(nil, macho.Magic64), append(bytes.Join([][]byte{
+		binary.LittleEndian.AppendUint32(nil, uint32(cpu)), binary.LittleEndian.AppendUint32(nil, 3), binary.LittleEndian.AppendUint32(nil, uint32(macho.TypeExec)), make([]byte, 16),
+	}, nil), rest...)...)
+}
+
+// One program for both processors: a reader finds each whole, at the page where the system wants it.
+func TestUniversalProgramHoldsBoth(t *testing.T) {
+	parts := map[macho.Cpu][]byte{macho.CpuAmd64: machO(macho.CpuAmd64, "Intel"), macho.CpuArm64: machO(macho.CpuArm64, "Apple silicon")}
+	both, err := Universal(parts[macho.CpuAmd64], parts[macho.CpuArm64])
+	if err != nil {
+		t.Fatal(err)
+	}
+	fat, err := macho.NewFatFile(bytes.NewReader(both))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(fat.Arches) != 2 {
+		t.Fatalf("it is for %d processors", len(fat.Arches))
+	}
+	for _, a := range fat.Arches {
+		if a.Offset%(1<<a.Align) != 0 || a.Align != 14 || !bytes.Equal(both[a.Offset:a.Offset+a.Size], parts[a.Cpu]) {
+			t.Errorf("the part for %s: %+v", a.Cpu, a.FatArchHeader)
+		}
+	}
+	if _, err := Universal(parts[macho.CpuAmd64], parts[macho.CpuAmd64]); err == nil {
+		t.Error("two programs for one processor are joined")
+	}
+	if _, err := Universal([]byte("#!/bin/sh")); err == nil {
+		t.Error("a script is taken for a program")
 	}
 }

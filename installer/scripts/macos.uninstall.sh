@@ -15,7 +15,7 @@ rm -f /Library/LaunchDaemons/lanyard.plist /Library/LaunchAgents/lanyard-tray.pl
 	/usr/local/bin/lanyard /usr/local/bin/lanyard-tray /usr/local/share/man/man1/lanyard*.1 /var/log/lanyard.log
 rm -rf /usr/local/share/lanyard /var/run/lanyard
 if [ "$1" = --purge ]; then
-	rm -rf "/Library/Application Support/Lanyard"
+	rm -rf "/Library/Application Support/Lanyard" /etc/lanyard
 fi
 pkgutil --forget lanyard >/dev/null 2>&1 || :
 echo "Lanyard is gone."

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -58,7 +59,7 @@ func (b *Bundle) Secret(texts ...string) {
 // Text packs a text.
 func (b *Bundle) Text(name, text string) {
 	if len(text) > maxPart {
-		text = text[len(text)-maxPart:]
+		text = newest(text[len(text)-maxPart:])
 	}
 	w, err := b.zip.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: b.time})
 	if err == nil {
@@ -67,6 +68,12 @@ func (b *Bundle) Text(name, text string) {
 	if b.err == nil && err != nil {
 		b.err = fmt.Errorf("write the bundle: %w", err)
 	}
+}
+
+// newest drops a line that has lost its beginning: of a secret that was cut in two, nothing knows the rest.
+func newest(text string) string {
+	_, rest, _ := strings.Cut(text, "\n")
+	return rest
 }
 
 // JSON packs a value.
@@ -90,17 +97,23 @@ func (b *Bundle) File(name, path string) {
 		return
 	}
 	defer f.Close()
+	cut := false
 	if fi, err := f.Stat(); err == nil && fi.Size() > maxPart {
+		cut = true
 		if _, err := f.Seek(-maxPart, io.SeekEnd); err != nil {
 			b.Text(name, err.Error()+"\n")
 			return
 		}
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxPart))
-	if err != nil {
-		text = append(text, err.Error()...)
+	data, err := io.ReadAll(io.LimitReader(f, maxPart))
+	text := string(data)
+	if cut {
+		text = newest(text)
 	}
-	b.Text(name, string(text))
+	if err != nil {
+		text += err.Error()
+	}
+	b.Text(name, text)
 }
 
 // Command packs what a program prints. A program that is not there is left out.

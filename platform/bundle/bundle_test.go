@@ -104,3 +104,35 @@ func TestKnownSecretsAreFoundHoweverTheyAreWritten(t *testing.T) {
 		t.Error("an existing file was replaced")
 	}
 }
+
+// Of a long text only the end goes in, and not what is left of a secret that the cut goes through.
+func TestCutSecretsLeaveNothingBehind(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "b.zip")
+	b, err := Create(name, time.Unix(1.7e9, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const secret = "lk_only small letters and blanks"
+	b.Secret(secret)
+	text := secret + "\nwhat helps\n"
+	text += strings.Repeat("y", maxPart+2-len(text)) // the cut goes behind the secret's second letter
+	file := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.Text("a.txt", text)
+	b.File("log.txt", file)
+	b.Text("short.txt", "one line without an end")
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	all := packed(t, name)
+	for _, part := range []string{"a.txt", "log.txt"} {
+		if got := all[part]; !strings.HasPrefix(got, "what helps\n") {
+			t.Errorf("%s begins with %q", part, got[:min(len(got), 60)])
+		}
+	}
+	if all["short.txt"] != "one line without an end" {
+		t.Errorf("%q", all["short.txt"])
+	}
+}
