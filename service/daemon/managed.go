@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -93,6 +94,7 @@ func (d *Daemon) setJoinErr(err error) {
 
 // managedProblems are what status says of the administrator's settings.
 func (d *Daemon) managedProblems() (names []string, from map[string]string, problems []string) {
+	st := d.machine.State()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.managed != nil {
@@ -105,6 +107,11 @@ func (d *Daemon) managedProblems() (names []string, from map[string]string, prob
 		if err != nil {
 			problems = append(problems, err.Error())
 		}
+	}
+	// No setting takes a machine out of a network; whoever settled another one must know.
+	if m := d.managed; m != nil && m.ManagementURL != "" && st.Enrolled() && !sameServer(m.ManagementURL, st.Server) {
+		problems = append(problems, fmt.Sprintf("your administrator settled the network at %s (%s), and this machine is part of the one at %s; it joins once it is removed there ('lanyard-mgmt peer remove %s')",
+			m.ManagementURL, m.Source("management_url"), st.Server, st.Name))
 	}
 	return names, from, problems
 }

@@ -42,6 +42,15 @@ func TestWhatTheAdministratorSettledHolds(t *testing.T) {
 	if !st.SSH.Allowed || !slices.Equal(st.Managed, []string{"management_url", "allow_ssh"}) {
 		t.Errorf("SSH %+v, settled %q", st.SSH, st.Managed)
 	}
+	if said := strings.Join(st.Problems, " "); strings.Contains(said, "settled") {
+		t.Errorf("in the network that is settled, it says %q", said)
+	}
+	b.stop()
+	b.leave("managed.yaml", "management_url: https://192.0.2.1\n")
+	b.start()
+	b.wait("who is part of another network to say so", func(s *ipc.Status) bool {
+		return strings.Contains(strings.Join(s.Problems, " "), "settled the network at https://192.0.2.1")
+	})
 }
 
 func TestSettingsThatCannotBeReadForbidChanges(t *testing.T) {
