@@ -159,6 +159,9 @@ blocked or removed since the backup is not blocked or removed any more: look at 
 }
 
 func (a *app) restore(cmd *cobra.Command, name string, force bool) error {
+	if done, err := a.restoreAsOwner(cmd, name, force); done {
+		return err
+	}
 	if err := paths.PrivateDir(a.state); err != nil {
 		return err
 	}
