@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The deb's script leaves what a silent rollout gives it in the environment: the key in a file that nobody else reads, an
+// address that is there as it is, and nothing of it in what dpkg shows. Without a rollout it leaves nothing.
+func TestDebLeavesWhatARolloutGives(t *testing.T) {
+	text, err := (&job{}).script("deb.postinst", peer, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, bin := t.TempDir(), t.TempDir()
+	for _, dir := range []string{"/etc", "/dev"} {
+		if err := os.Mkdir(root+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"lanyard", "deb-systemd-helper", "deb-systemd-invoke"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text = strings.NewReplacer(" /", " "+root+"/", ">/etc", ">"+root+"/etc").Replace(text)
+	configure := func(env ...string) {
+		t.Helper()
+		c := exec.Command("sh", "-s", "--", "configure")
+		c.Stdin, c.Env = strings.NewReader("umask 022\n"+text), append(env, "PATH="+bin+":/usr/bin:/bin")
+		if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	configure()
+	if _, err := os.Lstat(root + "/etc/lanyard"); err == nil {
+		t.Error("without a rollout there is /etc/lanyard")
+	}
+	configure("LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab", "LANYARD_SETUP_KEY=lk_one", "LANYARD_ALLOW_SSH=yes")
+	configure("LANYARD_MANAGEMENT_URL=https://elsewhere.example.com")
+	for name, want := range map[string]string{
+		"rollout.env": "LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab\nLANYARD_ALLOW_SSH=yes\n", "setup-key": "lk_one\n",
+	} {
+		file := root + "/etc/lanyard/" + name
+		b, err := os.ReadFile(file)
+		if err != nil || string(b) != want {
+			t.Errorf("%s is %q, %v", name, b, err)
+		}
+		if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, fi, err)
+		}
+	}
+}
