@@ -105,12 +105,14 @@ func (t *tray) logIn(issuer string) {
 	t.answer(t.profile, ipc.ReplyBegun)
 	ctx, cancel := context.WithCancelCause(t.ctx)
 	t.asked, t.trouble = &login.Asked{}, ""
+	t.logins++
+	n := t.logins
 	t.stop = func() { cancel(errCancelled) }
 	me, profile, before := t.me, t.profile, t.signIn
 	t.wg.Go(func() {
 		r, err := me.login(ctx, issuer, func(a login.Asked) {
 			t.do(func() {
-				if t.asked == nil {
+				if t.asked == nil || n != t.logins {
 					return
 				}
 				t.asked = &a
@@ -119,15 +121,15 @@ func (t *tray) logIn(issuer string) {
 		})
 		cancel(nil)
 		t.do(func() {
-			t.asked, t.stop = nil, nil
 			if err != nil {
 				t.answer(profile, ipc.ReplyRefused)
 			} else {
 				t.answer(profile, ipc.ReplySignedIn)
 			}
-			if profile != t.profile {
-				return
+			if n != t.logins {
+				return // the person went to another network
 			}
+			t.asked, t.stop = nil, nil
 			t.keeper.wake()
 			t.lookAgain()
 			t.loggedIn(before, r, err)
@@ -219,11 +221,15 @@ func (t *tray) logOut() {
 	if peer == "" {
 		peer, _ = login.Find(paths.Find(t.profile))
 	}
-	page := ""
+	page, said := "", "Your sessions were ended."
 	t.later("Signing out", actLimit, func(ctx context.Context) (err error) {
 		page, err = me.logout(ctx, peer, server)
 		if errors.Is(err, login.ErrProviderNotTold) {
-			return err
+			if page == "" {
+				return err
+			}
+			said = sentence(err) // and the page is what is left to do
+			return nil
 		}
 		if err != nil && !errors.Is(err, login.ErrNotSignedIn) {
 			return fmt.Errorf("you are signed out on this computer, but the management server was not told (%s) "+
@@ -231,13 +237,13 @@ func (t *tray) logOut() {
 		}
 		return nil
 	}, func() {
-		t.signedOut(page)
+		t.signedOut(said, page)
 	})
 }
 
 // signedOut says so, and offers the provider's own page for what the browser remembers of it.
-func (t *tray) signedOut(page string) {
-	n := notify.Note{Group: "sign-in", Title: "You are signed out", Body: "Your sessions were ended."}
+func (t *tray) signedOut(said, page string) {
+	n := notify.Note{Group: "sign-in", Title: "You are signed out", Body: said}
 	if page == "" {
 		t.tell(n, nil)
 		return

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,7 +68,7 @@ func TestWhatAPersonReadsWhenTheFilesOfASignInAreNotRight(t *testing.T) {
 			p := paths.Find(paths.DefaultProfile)
 			dueSignIn(t, p, provider.URL)
 			c.spoil(t, p)
-			s.tray.person = func(profile string) person { return newPerson(profile, nil) }
+			s.tray.person = func(profile string) person { return newPerson(profile, nil, s.unsealed) }
 			s.mu.Lock()
 			s.me.who = "in the files" // nothing of the stage's own
 			s.mu.Unlock()
@@ -137,4 +138,30 @@ func remove(t *testing.T, name string) {
 	if err := os.Remove(name); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Without a keychain the key lies in a file, and the person is told so once it does.
+func TestWithoutAKeychainThePersonIsTold(t *testing.T) {
+	s := newStage(t)
+	s.clock.at = time.Now()
+	p := paths.Find(paths.DefaultProfile)
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		remove(t, filepath.Join(p.Login, "secret-key")) // the next secret needs another key
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte(`{"access_token":"a","token_type":"bearer","refresh_token":"newer"}`))
+	}))
+	defer provider.Close()
+	dueSignIn(t, p, provider.URL)
+	s.tray.person = func(profile string) person { return newPerson(profile, nil, s.unsealed) }
+	s.mu.Lock()
+	s.me.who = "in the files"
+	s.mu.Unlock()
+	s.self = self
+	s.play()
+	until(t, 10*time.Second, func() error {
+		if n, body := s.told("Your sign-in is kept without a keychain"); n != 1 || !strings.Contains(body, "There is no keychain here") || !strings.Contains(body, p.Login) {
+			return fmt.Errorf("told %d times: %q", n, body)
+		}
+		return nil
+	})
 }

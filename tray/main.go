@@ -99,7 +99,7 @@ func run(args []string, self string) error {
 	t := newTray(ctx, *profile, settings)
 	t.log, t.release, t.session = log, release(), session
 	t.program, t.replaced = beside(self), replacement(self)
-	t.person = func(profile string) person { return newPerson(profile, []string{self, "keyring"}) }
+	t.person = func(profile string) person { return newPerson(profile, []string{self, "keyring"}, t.unsealed) }
 	b := newBar(t.click)
 	t.desk = desk{
 		draw: b.draw, browse: browser.Open, copy: clipboard.Write, terminal: terminal.Open, elevate: elevate.Run,

@@ -44,22 +44,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// until polls cond until it returns nil, and fails with its last error.
-func until(t *testing.T, limit time.Duration, cond func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // panel is a watcher without a screen: it takes icons as xfce4-panel does, one for each connection and path.
 type panel struct {
 	conn  *dbus.Conn

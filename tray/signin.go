@@ -32,11 +32,12 @@ type person struct {
 	files  func() string // the folder whose changes may mean another sign-in
 }
 
-// newPerson is the one of service/login, whose locks make that one browser tab opens for all programs together.
-func newPerson(profile string, helper []string) person {
+// newPerson is the one of service/login, whose locks make that one browser tab opens for all programs together. unsealed is
+// told when no keychain guards the sign-in.
+func newPerson(profile string, helper []string, unsealed func(string)) person {
 	config := func() login.Config {
 		p := paths.Find(profile)
-		return login.Config{Paths: p, Store: keystore.Open(p.Login, helper, nil), Daemon: daemonOf{profile}}
+		return login.Config{Paths: p, Store: keystore.Open(p.Login, helper, unsealed), Daemon: daemonOf{profile}}
 	}
 	return person{
 		look: func(peer string) signIn {

@@ -18,6 +18,22 @@ import (
 	"lanyard/tray/menu"
 )
 
+// until polls cond until it returns nil, and fails with its last error.
+func until(t *testing.T, limit time.Duration, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // fakeClock moves when the test says so. Whoever waits is woken by each move.
 type fakeClock struct {
 	mu    sync.Mutex
@@ -494,8 +510,17 @@ func TestAnotherPersonThanBeforeIsPointedOut(t *testing.T) {
 // After a log out the browser may remember the provider's sign-in: the page that ends it is one click away, and no tab
 // opens without it.
 func TestLogOutOffersTheProvidersOwn(t *testing.T) {
-	for name, page := range map[string]string{"a page": "https://id.example/bye?client_id=lanyard", "none": ""} {
+	const page = "https://id.example/bye?client_id=lanyard"
+	for name, c := range map[string]struct {
+		page string
+		err  error
+		says string
+	}{
+		"a page": {page: page, says: "Your sessions were ended."}, "none": {says: "Your sessions were ended."},
+		"a page, and no word to the provider": {page: page, err: login.ErrProviderNotTold, says: "the identity provider could not be told"},
+	} {
 		t.Run(name, func(t *testing.T) {
+			page := c.page
 			s := newStage(t)
 			opened := make(chan string, 1)
 			s.tray.desk.browse = func(at string) error { opened <- at; return nil }
@@ -508,7 +533,7 @@ func TestLogOutOffersTheProvidersOwn(t *testing.T) {
 			with := s.tray.person
 			s.tray.person = func(profile string) person {
 				p := with(profile)
-				p.logout = func(context.Context, string, string) (string, error) { return page, nil }
+				p.logout = func(context.Context, string, string) (string, error) { return page, c.err }
 				return p
 			}
 			s.play()
@@ -519,7 +544,7 @@ func TestLogOutOffersTheProvidersOwn(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatal("nothing is said of it")
 			}
-			if said.Title != "You are signed out" || strings.Contains(said.Body, "provider") != (page != "") || (len(said.Buttons) == 1) != (page != "") {
+			if !strings.Contains(said.Title+" "+said.Body, c.says) || strings.Contains(said.Body, "Your browser") != (page != "") || (len(said.Buttons) == 1) != (page != "") {
 				t.Fatalf("%+v", said)
 			}
 			if page == "" {
@@ -540,5 +565,23 @@ func TestLogOutOffersTheProvidersOwn(t *testing.T) {
 				t.Error("the button opens nothing")
 			}
 		})
+	}
+}
+
+// noIcons is a desktop that shows none.
+type noIcons struct{}
+
+func (noIcons) noPanel() bool { return true }
+
+func TestMissingIconIsToldUntilItWasShown(t *testing.T) {
+	s := newStage(t)
+	tried := make(chan struct{}, 10)
+	s.tray.desk.note = func(notify.Note, func(string)) error { tried <- struct{}{}; return notify.ErrNone }
+	s.tray.session = noIcons{}
+	s.play()
+	<-tried
+	s.settle()
+	if openSettings("default").get().ToldNoPanel {
+		t.Error("what could not be shown counts as told")
 	}
 }

@@ -63,6 +63,7 @@ type tray struct {
 	busy     string
 	asked    *login.Asked       // a login is open
 	stop     context.CancelFunc // of that login
+	logins   int                // begun, or left behind with their network: whose end it is
 	keeping  bool               // a refresh is on its way
 	visitors map[string]bool    // session ids seen; nil: none were looked at yet
 	waiting  *waiting           // programs wait for a sign-in
@@ -152,6 +153,8 @@ func (t *tray) enter(profile string) {
 	t.unfollow = cancel
 	t.profile, t.profiles, t.me = profile, profilesHere(profile), t.person(profile)
 	t.status, t.absent, t.trouble, t.busy, t.keeper, t.visitors = nil, "", "", "", keeper{}, nil
+	t.asked, t.stop = nil, nil
+	t.logins++
 	t.signIn = t.me.look("")
 	live := func(f func()) {
 		t.do(func() {
@@ -288,7 +291,7 @@ func (t *tray) keep() {
 		return
 	}
 	t.keeping = true
-	me, peer, s := t.me, t.peer(), t.signIn
+	me, profile, peer, s := t.me, t.profile, t.peer(), t.signIn
 	if peer == "" {
 		t.keeping = false // who this machine is will be known with the service's next word
 		return
@@ -297,6 +300,9 @@ func (t *tray) keep() {
 		err := me.refresh(t.ctx, peer)
 		t.do(func() {
 			t.keeping = false
+			if profile != t.profile {
+				return // it says nothing about this network's sign-in
+			}
 			said := t.keeper.done(t.clock.now(), s, err)
 			t.lookAgain()
 			if said != t.trouble {
@@ -328,6 +334,13 @@ func (t *tray) tell(n notify.Note, buttons map[string]menu.Action) bool {
 	return err == nil
 }
 
+// unsealed tells the person that no keychain guards their sign-in.
+func (t *tray) unsealed(why string) {
+	t.do(func() {
+		t.tell(notify.Note{Group: "keychain", Title: "Your sign-in is kept without a keychain", Body: why}, nil)
+	})
+}
+
 // noPanel tells the person once that their desktop shows no icons.
 func (t *tray) noPanel() {
 	if t.session == nil || !t.session.noPanel() {
@@ -337,12 +350,15 @@ func (t *tray) noPanel() {
 		if t.settings.get().ToldNoPanel {
 			return
 		}
-		t.tell(notify.Note{
+		shown := t.tell(notify.Note{
 			Title: "Lanyard runs without its icon",
 			Body: "This desktop shows no tray icons (on GNOME the extension AppIndicator does). In a terminal, 'lanyard login' and " +
 				"'lanyard status' do the same; Lanyard still keeps your sign-in fresh.",
 			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}, {Key: "terminal", Label: "Open a terminal"}},
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}, "terminal": {Verb: menu.OpenTerminal}})
+		if !shown {
+			return // the next start tells
+		}
 		if err := t.settings.change(func(c *choices) { c.ToldNoPanel = true }); err != nil {
 			t.log.Warn("the choices were not kept", "err", err)
 		}

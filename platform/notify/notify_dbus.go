@@ -3,10 +3,12 @@
 package notify
 
 import (
+	"context"
 	"fmt"
 	"html"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -17,11 +19,15 @@ import (
 type Desk struct {
 	conn *dbus.Conn
 	obj  dbus.BusObject
+	wait time.Duration // for the desktop's answer
 
 	mu      sync.Mutex
 	pressed map[uint32]func(string) // guarded by mu: by the note's number
 	groups  map[string]uint32       // guarded by mu: the last note of a group
 }
+
+// answerLimit is how long a desktop may take to show a note; one that hangs holds nobody up for longer.
+const answerLimit = 5 * time.Second
 
 const iface = "org.freedesktop.Notifications"
 
@@ -31,7 +37,7 @@ func Open() (*Desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Desk{conn: c, obj: c.Object(iface, "/org/freedesktop/Notifications"), pressed: map[uint32]func(string){}, groups: map[string]uint32{}}
+	d := &Desk{conn: c, obj: c.Object(iface, "/org/freedesktop/Notifications"), wait: answerLimit, pressed: map[uint32]func(string){}, groups: map[string]uint32{}}
 	if err := c.AddMatchSignal(dbus.WithMatchInterface(iface), dbus.WithMatchObjectPath("/org/freedesktop/Notifications")); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("listen to the notifications' buttons: %w", err)
@@ -66,8 +72,10 @@ func (d *Desk) listen(signals <-chan *dbus.Signal) {
 
 // Show shows n. pressed is called with a button's key, at most once.
 func (d *Desk) Show(n Note, pressed func(key string)) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d.wait)
+	defer cancel()
 	var caps []string
-	if err := d.obj.Call(iface+".GetCapabilities", 0).Store(&caps); err != nil {
+	if err := d.obj.CallWithContext(ctx, iface+".GetCapabilities", 0).Store(&caps); err != nil {
 		return fmt.Errorf("%w (%w)", ErrNone, err)
 	}
 	buttons := slices.Contains(caps, "actions")
@@ -85,7 +93,7 @@ func (d *Desk) Show(n Note, pressed func(key string)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var id uint32
-	err := d.obj.Call(iface+".Notify", 0, "Lanyard", d.groups[n.Group], "", n.Title, body, actions,
+	err := d.obj.CallWithContext(ctx, iface+".Notify", 0, "Lanyard", d.groups[n.Group], "", n.Title, body, actions,
 		map[string]dbus.Variant{"desktop-entry": dbus.MakeVariant("lanyard-tray")}, int32(-1)).Store(&id)
 	if err != nil {
 		return fmt.Errorf("show a notification: %w", err)

@@ -3,6 +3,7 @@
 package notify
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -160,5 +161,23 @@ func TestDesktopWithoutNotificationsIsNamed(t *testing.T) {
 	defer desk.Close()
 	if err := desk.Show(visitor, nil); !errors.Is(err, ErrNone) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A desktop that hangs, as one does that is being debugged or swapped out, holds nobody up for long.
+func TestDesktopThatHangsIsGivenUp(t *testing.T) {
+	d, desk := open(t)
+	desk.wait = 50 * time.Millisecond
+	d.mu.Lock() // Notify waits
+	defer d.mu.Unlock()
+	shown := make(chan error, 1)
+	go func() { shown <- desk.Show(visitor, nil) }()
+	select {
+	case err := <-shown:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it waits for ever")
 	}
 }

@@ -373,6 +373,41 @@ func TestLogoutLeavesNothing(t *testing.T) {
 	}
 }
 
+// A refresh that is on its way when the person logs out leaves nothing behind either.
+func TestLogoutDuringARefreshLeavesNothing(t *testing.T) {
+	s := newStub(t)
+	c := s.config(t)
+	if _, err := c.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.slow = 300 * time.Millisecond
+	s.mu.Unlock()
+	refreshed := make(chan error, 1)
+	go func() { refreshed <- c.Refresh(t.Context(), peerID, time.Nanosecond) }() // every token is too old
+	for begun := false; !begun; {
+		if turn, free, err := tryTurn(c.Paths, "refresh"); err != nil {
+			t.Fatal(err)
+		} else if free {
+			turn.leave()
+			time.Sleep(5 * time.Millisecond)
+		} else {
+			begun = true
+		}
+	}
+	if _, err := c.Logout(t.Context(), peerID, s.srv.URL, false); err != nil {
+		t.Error(err)
+	}
+	if err := <-refreshed; err != nil {
+		t.Error(err)
+	}
+	left, _ := filepath.Glob(filepath.Join(c.Paths.SSHDir, "lanyard-*"))
+	secrets, _ := filepath.Glob(filepath.Join(c.Paths.Login, "secret-*"))
+	if len(left)+len(secrets) != 0 {
+		t.Errorf("left behind: %v %v", left, secrets)
+	}
+}
+
 // TestHelperProcess is what the tests below run many of.
 func TestHelperProcess(t *testing.T) {
 	server := os.Getenv("LOGIN_TEST_SERVER")

@@ -33,20 +33,29 @@ func (c Config) Logout(ctx context.Context, peer, serverURL string, all bool) (*
 	if err != nil {
 		return nil, err
 	}
-	l.Record, _ = LoadRecord(c.Store, peer) // a locked keychain must not keep anybody signed in
+	var locked error // a locked keychain must not keep anybody signed in
+	l.Record, locked = LoadRecord(c.Store, peer)
 	if l.Record.Server == "" {
 		l.Record.Server = serverURL
 	}
 	if l.Record.RefreshToken != "" && !Fresh(c.Paths, peer, 0, c.now()) {
 		// The management server takes the word of a young token only.
-		if err := c.Refresh(ctx, peer, 0); err == nil {
-			record := l.Record
-			if l, err = Load(c.Paths, peer); err != nil {
-				return nil, err
-			}
-			if l.Record, err = LoadRecord(c.Store, peer); err != nil {
-				l.Record = record
-			}
+		_ = c.Refresh(ctx, peer, 0) // it may be too late for that
+	}
+	// A refresh that is under way, such as the tray's, would write its files and its newer refresh token after they went.
+	wait, cancel := context.WithTimeout(ctx, refreshLimit)
+	defer cancel()
+	if t, _, err := takeTurn(wait, c.Paths, "refresh", nil); err == nil {
+		defer t.leave()
+	}
+	record := l.Record
+	if newest, err := Load(c.Paths, peer); err == nil {
+		l = newest
+		l.Record = record
+	}
+	if locked == nil { // else it is not asked twice
+		if newest, err := LoadRecord(c.Store, peer); err == nil {
+			l.Record = newest
 		}
 	}
 	effect, told := tellLogout(ctx, l, all)

@@ -128,7 +128,10 @@ func (s *stub) token(w http.ResponseWriter, r *http.Request) {
 	case "refresh_token":
 		s.refreshes++
 		if s.slow > 0 {
-			time.Sleep(s.slow) // a slow provider: lets the other processes queue up
+			d := s.slow // a slow provider: lets the other processes queue up, and everything else go on
+			s.mu.Unlock()
+			time.Sleep(d)
+			s.mu.Lock()
 		}
 		if s.grantErr != "" || r.FormValue("refresh_token") != s.refresh {
 			w.WriteHeader(http.StatusBadRequest)
