@@ -86,7 +86,7 @@ func (t *tray) wish(w waiting) {
 		what = "ssh to " + w.ask.To
 	}
 	shown := t.tell(notify.Note{
-		Group: "ssh", Title: what + " needs you to sign in",
+		Group: "sign-in", Title: what + " needs you to sign in", // what comes of it takes its place
 		Body:    "It waits until you click Log in, here or in the menu of the badge. An editor or a timer may have started it.",
 		Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}, {Key: string(notNow), Label: "Not now"}},
 	}, map[string]menu.Action{string(menu.LogIn): {Verb: logInFor, Arg: w.profile}, string(notNow): {Verb: notNow, Arg: w.profile}})

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"lanyard/service/ipc"
 	"lanyard/service/login"
 	"lanyard/tray/menu"
 )
@@ -111,4 +112,24 @@ func TestRefreshThatEndsInAnotherNetworkSaysNothingThere(t *testing.T) {
 	if n, _ := s.told("Your sign-in needs you"); n != 0 {
 		t.Errorf("told %d times", n)
 	}
+}
+
+// Once the person has signed in, nothing on their screen says that a program waits for it.
+func TestWhatWaitedIsNotAskedForAfterTheSignIn(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.do(func() { s.wish(waiting{"default", ipc.Ask{ID: "1", To: "web-1"}}) })
+	s.click(menu.Action{Verb: menu.LogIn})
+	until(t, 5*time.Second, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		in := map[string]string{}
+		for _, n := range s.notes {
+			in[n.Title] = n.Group
+		}
+		if asked, done := in["ssh to web-1 needs you to sign in"], in["You are signed in"]; asked == "" || asked != done {
+			return fmt.Errorf("notes and their places: %v", in)
+		}
+		return nil
+	})
 }
