@@ -35,16 +35,18 @@ func TestLogInForAnotherNetworkLeavesTheOpenOne(t *testing.T) {
 		return me
 	}
 	s.play()
-	s.click(menu.Action{Verb: menu.LogIn})
-	s.click(menu.Action{Verb: logInFor, Arg: "prod"})
-	for _, want := range []string{"default", "prod"} {
+	for _, c := range []struct {
+		click menu.Action
+		in    string
+	}{{menu.Action{Verb: menu.LogIn}, "default"}, {menu.Action{Verb: logInFor, Arg: "prod"}, "prod"}} {
+		s.click(c.click)
 		select {
 		case got := <-begun:
-			if got != want {
-				t.Fatalf("a sign-in to %s began, want %s", got, want)
+			if got != c.in {
+				t.Fatalf("a sign-in to %s began, want %s", got, c.in)
 			}
 		case <-time.After(5 * time.Second):
-			t.Fatalf("no sign-in to %s began", want)
+			t.Fatalf("no sign-in to %s began", c.in)
 		}
 	}
 	asking := func() (code string) {
