@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -18,6 +17,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/service/ipc"
+	"lanyard/sshd/token"
 	"lanyard/test/lab"
 )
 
@@ -115,16 +115,16 @@ func TestTwoPeopleOnOneMachineStayApart(t *testing.T) {
 		if a := ask("bob", machines, "GET", ipc.RouteStatus, ""); !a.Accepted || !strings.Contains(a.Said, `"account":"bob"`) {
 			t.Errorf("bob's status: %+v", a)
 		}
-		pub, _, err := ed25519.GenerateKey(nil)
+		key, salt, err := token.NewKey(time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
-		wire, err := ssh.NewPublicKey(pub)
+		wire, err := ssh.NewPublicKey(key.Public())
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, err := json.Marshal(api.LoginStart{
-			Purpose: api.PurposeLogin, Account: "ann", MachineName: "elsewhere", Key: wire.Marshal(), Salt: make([]byte, 32),
+			Purpose: api.PurposeLogin, Account: "ann", MachineName: "elsewhere", Key: wire.Marshal(), Salt: salt,
 			CodeChallenge: strings.Repeat("A", 43), RedirectURI: "http://127.0.0.1:9/callback", State: strings.Repeat("s", 22),
 		})
 		if err != nil {
