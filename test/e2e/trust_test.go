@@ -525,7 +525,7 @@ func TestDirectIssuer(t *testing.T) {
 		w := w.on(t)
 		login("carol")
 		s, kid := w.open("carol"), is.tell().KID
-		out := w.admin("issuer", "distrust", kid)
+		out := w.admin("issuer", "distrust", "--", kid)
 		if _, _, err := s.ended(time.Now(), 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
