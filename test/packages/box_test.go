@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +97,9 @@ type town struct {
 	name string
 }
 
+// towns counts them: they may stand side by side.
+var towns atomic.Int32
+
 func newTown(t *testing.T) *town {
 	t.Helper()
 	needsRoot(t)
@@ -103,7 +107,7 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &town{t: t, dir: dir, name: "lp" + strconv.Itoa(os.Getpid()%100000)}
+	w := &town{t: t, dir: dir, name: fmt.Sprintf("lp%d%c", os.Getpid()%100000, 'a'+towns.Add(1)%26)}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	run(t, "mount", "-t", "tmpfs", "-o", "size=8g,mode=755", "boxes", dir)
 	t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() })
