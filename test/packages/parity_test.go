@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lanyard/test/lab"
 )
 
 // differences lists how sessions differ from sshd's, each with its reason: "CASE|* KIND NAME: why".
@@ -183,6 +185,16 @@ func sessionsAreOpenSSHs(t *testing.T, office, web, runner *box) {
 		{name: "hushed", user: "dora", flags: []string{"-tt"}, shell: true},
 	}
 	web.do("install", "-o", "70000", "-g", "70000", "/dev/null", "/home/dora/.hushlogin")
+	// A change of the configuration is seen within two seconds.
+	if err := lab.Until(within(t, 20*time.Second), "the new configuration", func() error {
+		out, err := session(ours, "deploy", nil, "", "echo $EDITOR")
+		if err == nil && !strings.Contains(out, "vim") {
+			err = fmt.Errorf("EDITOR is %q", out)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, kind := range kinds {
 		got := make(map[string]map[string]string)
 		for _, d := range []door{ours, sshds} {
