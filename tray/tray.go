@@ -168,7 +168,8 @@ func (t *tray) enter(profile string) {
 			func(s *ipc.Status) { live(func() { t.heard(s) }) },
 			func(err error) { live(func() { t.lost(err) }) })
 	})
-	t.wg.Go(func() { t.watch(ctx, profile, t.me.files(), live) })
+	files := t.me.files
+	t.wg.Go(func() { t.watch(ctx, profile, files(), live) })
 }
 
 // watch looks again at the sign-in when its files change: another program signed in or out.
