@@ -23,6 +23,9 @@ const (
 
 	repeatAfter = 300 * time.Millisecond // an initiation that is not answered; longer than most round trips
 	anewAfter   = 700 * time.Millisecond // one that may have crossed the peer's, if no session came of either
+
+	// An initiation of the peer's is refused when no response is sent so long before or after it: it comes several times.
+	responseWithin = 500 * time.Millisecond
 )
 
 var errNoEndpoint = errors.New("no address of the peer is known yet")
@@ -38,11 +41,17 @@ var errNoEndpoint = errors.New("no address of the peer is known yet")
 // initiation that is not answered is sent a second time soon: it mends most of what remains, and a lost datagram. What is
 // left is a crossing inside of WireGuard, when it took the other's before its own was on the way: then the side of the
 // greater key starts anew.
+//
+// An initiation carries its sender's time, and WireGuard refuses one that is older than any before it. A machine whose clock
+// was ahead, and was set, would be refused until the time that it had pretended: so whoever leaves an initiation without an
+// answer soon begins a handshake of its own, for which its own clock counts. Nothing is given up for it, and WireGuard sends
+// no more than one in 5 s, whoever pretends to be the peer.
 type bind struct {
 	conn.Bind
 	now     func() time.Time
 	self    device.NoisePublicKey
 	crossed func(device.NoisePublicKey) // told when another initiation may have spoilt ours; may be nil
+	refused func(device.NoisePublicKey) // told when an initiation of the peer's was not answered; may be nil
 
 	mu      sync.RWMutex // guards targets
 	targets map[device.NoisePublicKey]*target
@@ -51,17 +60,20 @@ type bind struct {
 // target is a peer's candidates, and the endpoint that a peer has before one works.
 type target struct {
 	key  device.NoisePublicKey
-	mac1 [blake2s.Size]byte // WireGuard's key for the peer's mac1 (whitepaper section 5.4.4)
+	mac1 [blake2s.Size]byte // WireGuard's key for the mac1 of messages to the peer (whitepaper section 5.4.4)
 
 	mu         sync.Mutex // guards all below
 	addrs      []netip.AddrPort
 	candidates []conn.Endpoint
 	initiation []byte // the last one sent, and when: new candidates get it too
 	sent       time.Time
-	heard      time.Time   // when an initiation came from one of addrs
+	heard      time.Time   // when an initiation came from one of addrs or from works
+	works      string      // the address that the peer's handshakes went to last, if it is none of addrs
+	responded  time.Time   // when a response was sent last
 	passedOver [4]byte     // sender's index of the crossing initiation that was passed over
 	repeat     *time.Timer // sends initiation again
 	anew       *time.Timer // tells of a crossing
+	refusal    *time.Timer // tells of an initiation without an answer
 }
 
 func newBind(inner conn.Bind, self device.NoisePublicKey, now func() time.Time) *bind {
@@ -111,10 +123,9 @@ func (b *bind) hides(msg []byte, from conn.Endpoint) bool {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		for _, t := range b.targets {
-			if bytes.Compare(b.self[:], t.key[:]) < 0 {
+			if !t.hears(addr, b.now(), b.refused) || bytes.Compare(b.self[:], t.key[:]) < 0 {
 				continue
 			}
-			t.hears(addr, b.now())
 			if own := t.crossed(addr, [4]byte(msg[4:8]), b.now()); own != nil {
 				_ = b.Bind.Send([][]byte{own}, from)
 				return true
@@ -208,6 +219,13 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		}
 		return b.spray(t, bufs, "")
 	}
+	if len(bufs) == 1 && len(bufs[0]) == device.MessageResponseSize && bufs[0][0] == device.MessageResponseType {
+		if t := b.receiver(bufs[0]); t != nil {
+			t.mu.Lock()
+			t.responded, t.works = b.now(), ep.DstToString()
+			t.mu.Unlock()
+		}
+	}
 	if !isInitiation(bufs) {
 		return b.Bind.Send(bufs, ep)
 	}
@@ -252,9 +270,9 @@ func isInitiation(bufs [][]byte) bool {
 	return len(bufs) == 1 && len(bufs[0]) == device.MessageInitiationSize && bufs[0][0] == device.MessageInitiationType
 }
 
-// receiver finds the peer that an initiation is for: its mac1 is keyed with the receiver's public key.
+// receiver finds the peer that a handshake message is for: its mac1 is keyed with the receiver's public key.
 func (b *bind) receiver(msg []byte) *target {
-	const mac1At = device.MessageInitiationSize - 2*blake2s.Size128
+	mac1At := len(msg) - 2*blake2s.Size128
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for _, t := range b.targets {
@@ -274,6 +292,9 @@ func (b *bind) remember(t *target, msg []byte, ep conn.Endpoint) {
 	defer t.mu.Unlock()
 	msg = bytes.Clone(msg)
 	t.initiation, t.sent = msg, b.now()
+	if ep != nil {
+		t.works = ep.DstToString()
+	}
 	t.stopRepeat()
 	t.repeat = time.AfterFunc(repeatAfter, func() {
 		t.mu.Lock()
@@ -306,13 +327,29 @@ func (b *bind) remember(t *target, msg []byte, ep conn.Endpoint) {
 	}
 }
 
-// hears notes an initiation that came from addr, if it is one of the peer's.
-func (t *target) hears(addr netip.AddrPort, now time.Time) {
+// hears notes an initiation that came from addr, if it is one of the peer's, and tells when it is refused.
+func (t *target) hears(addr netip.AddrPort, now time.Time, refused func(device.NoisePublicKey)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if slices.Contains(t.addrs, addr) {
-		t.heard = now
+	if !slices.Contains(t.addrs, addr) && t.works != addr.String() {
+		return false
 	}
+	t.heard = now
+	if refused == nil {
+		return true
+	}
+	if t.refusal != nil {
+		t.refusal.Stop()
+	}
+	t.refusal = time.AfterFunc(responseWithin, func() {
+		t.mu.Lock()
+		silent := t.heard.Equal(now) && now.Sub(t.responded) > responseWithin
+		t.mu.Unlock()
+		if silent {
+			refused(t.key)
+		}
+	})
+	return true
 }
 
 func (t *target) stopRepeat() {
@@ -326,8 +363,10 @@ func (t *target) forget() {
 	defer t.mu.Unlock()
 	t.initiation = nil
 	t.stopRepeat()
-	if t.anew != nil {
-		t.anew.Stop()
+	for _, timer := range []*time.Timer{t.anew, t.refusal} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 }
 

@@ -137,6 +137,15 @@ func (t *Tunnel) startAnew(key device.NoisePublicKey) {
 	t.greet([]string{hexKey(key)})
 }
 
+// callBack begins a handshake with a peer whose own was refused. The session that may be there stays until the new one is.
+func (t *Tunnel) callBack(key device.NoisePublicKey) {
+	t.set.Lock()
+	defer t.set.Unlock()
+	if p := t.wg.LookupPeer(key); p != nil && t.ctx.Err() == nil {
+		_ = p.SendHandshakeInitiation(false) // its error was logged
+	}
+}
+
 func (t *Tunnel) keyOf(id string) [32]byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -103,7 +103,7 @@ func (t *Tunnel) open() (err error) {
 		return err
 	}
 	t.bind = newBind(conn.NewDefaultBind(), device.NoisePublicKey(self), t.cfg.Now)
-	t.bind.crossed = t.startAnew
+	t.bind.crossed, t.bind.refused = t.startAnew, t.callBack
 	t.dev = redirect.NewDevice(t.native, t.filter, !t.cfg.Userspace)
 	t.wg = device.NewDevice(t.dev, t.bind, logger(t.cfg.Log))
 	port := t.cfg.ListenPort
