@@ -3,6 +3,7 @@ package sshd
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -150,8 +151,12 @@ func (s *Server) admitsAnyProcess() bool {
 }
 
 // decideLogin registers the session, decides it and records its start, in this order: a change that comes between
-// finds the session and ends it.
+// finds the session and ends it. Before that the name alone is decided, and no account is looked up that no rule
+// offers: who may not use a name learns neither from the answer nor from its time whether there is such an account.
 func (c *conn) decideLogin(name string, g *grant) (err error) {
+	if d := c.decideName(name, g); !d.Allowed() {
+		return &reason.Error{Code: d.Code, Detail: fmt.Sprintf("account %q", name)}
+	}
 	account, err := c.s.account(name)
 	if err != nil {
 		return err
@@ -187,6 +192,43 @@ func (c *conn) decideLogin(name string, g *grant) (err error) {
 		return err
 	}
 	return nil
+}
+
+// decideName decides about a name that nobody has looked up. What only the account shows (that it is root's, say) is
+// not known yet, so what is allowed here is decided once more with the account itself.
+func (c *conn) decideName(name string, g *grant) policy.Decision {
+	asked := *g
+	asked.account = accounts.Unresolved(name)
+	d := c.decide(&asked, false)
+	if d.Allowed() {
+		return d
+	}
+	for _, known := range c.s.named() { // a name may be a short form of one that they have
+		if known == asked.account.Name || !accounts.SameName(known, name) {
+			continue
+		}
+		asked.account.Name = known
+		if other := c.decide(&asked, false); other.Allowed() {
+			return other
+		}
+	}
+	return d
+}
+
+// named lists the accounts that rules and the machine's limits call by name.
+func (s *Server) named() []string {
+	st := s.cfg.State()
+	if st == nil || st.Map == nil {
+		return nil
+	}
+	var all []string
+	for _, r := range st.Map.Rules {
+		all = append(all, r.As...)
+	}
+	if st.Limits != nil {
+		all = append(all, st.Limits.Accounts...)
+	}
+	return all
 }
 
 // account resolves a login name to an account that may be served.

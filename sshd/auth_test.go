@@ -5,12 +5,16 @@ package sshd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +24,7 @@ import (
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/reason"
 	"lanyard/mgmt/policy"
+	"lanyard/platform/accounts"
 )
 
 func TestRefusalShowsItsReasonAndIsRecordedOnce(t *testing.T) {
@@ -41,10 +46,11 @@ func TestRefusalShowsItsReasonAndIsRecordedOnce(t *testing.T) {
 		{name: "a map that is too old", code: reason.MapStale, change: func(s *State) { s.Map.IssuedAt = time.Now().Add(-25 * time.Hour) }},
 		{name: "limits that do not offer the account", code: reason.Limits, change: func(s *State) { s.Limits = &policy.Limits{Accounts: []string{"somebody"}} }},
 		{name: "limits that cannot be read", code: reason.Limits, change: func(s *State) { s.Limits = &policy.Limits{Broken: true} }},
-		{name: "an account that does not exist", code: reason.NoAccount, user: "no-such-account"},
-		{name: "root by number", code: reason.NoAccount, user: "0"},
-		{name: "root by signed number", code: reason.NoAccount, user: "+0"},
-		{name: "an account that may not log in", code: reason.NoAccount, user: "nobody"},
+		{name: "an account that does not exist", code: reason.NoAccount, change: anyAccount, user: "no-such-account"},
+		{name: "root by number", code: reason.NoAccount, change: anyAccount, user: "0"},
+		{name: "root by signed number", code: reason.NoAccount, change: anyAccount, user: "+0"},
+		{name: "an account that may not log in", code: reason.NoAccount, change: anyAccount, user: "nobody"},
+		{name: "root, which the rule does not name", code: reason.Privileged, change: anyAccount, user: "root"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t)
@@ -70,6 +76,116 @@ func TestRefusalShowsItsReasonAndIsRecordedOnce(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		})
+	}
+}
+
+func anyAccount(s *State) { s.Map.Rules[0].As = []string{"*"} }
+
+// Whoever may not use a name is not told whether there is such an account, nor what is the matter with it, and nobody
+// looks for it, which would take its time.
+func TestAccountsOutsideTheRuleLookAlike(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	kinds := map[string]accounts.Account{
+		"person":  {},
+		"service": {System: true},
+		"admin":   {Privileged: true, Uid: 0, UID: "0"},
+		"locked":  {Locked: true},
+		"noshell": {NoLogin: true},
+		"closed":  {Closed: true, Notice: "The disks are being changed."},
+	}
+	l := newLabWith(t, func(cfg *Config) {
+		cfg.Accounts = func(name string) (accounts.Account, error) {
+			mu.Lock()
+			asked = append(asked, name)
+			mu.Unlock()
+			if name == "broken" {
+				return accounts.Account{}, errors.New("the directory does not answer")
+			}
+			a, ok := kinds[name]
+			if !ok {
+				return a, accounts.ErrNotFound
+			}
+			a.Name = name
+			return a, nil
+		}
+	})
+	for _, c := range []struct {
+		name   string
+		change func(*State)
+		code   reason.Code
+	}{
+		{"no rule", func(s *State) { s.Map.Rules = nil }, reason.NoRule},
+		{"a rule for another account", func(s *State) { s.Map.Rules[0].As = []string{"other"} }, reason.LocalUser},
+		{"limits", func(s *State) { anyAccount(s); s.Limits = &policy.Limits{Accounts: []string{"other"}} }, reason.Limits},
+		{"another's {email.local}", func(s *State) { s.Map.Rules[0].As = []string{"{email.local}"} }, reason.LocalUser},
+		{"a rule that denies all", func(s *State) {
+			s.Map.Rules[0].As = []string{"*"}
+			deny := s.Map.Rules[0]
+			deny.ID, deny.Deny = "rule2", true
+			s.Map.Rules = append(s.Map.Rules, deny)
+		}, reason.NoRule},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l.setMap(c.change)
+			ann := l.login("ann", 0)
+			for _, name := range append(slices.Sorted(maps.Keys(kinds)), "missing", "broken", "0", "root") {
+				before := len(l.recorded(audit.Refused))
+				got := l.ssh(ann, "-l", name, "web-1", "true")
+				// ssh's own last line names the account and what it tried.
+				said, _, _ := strings.Cut(got.stderr, name+"@")
+				if got.exit != 255 || said != c.code.Line()+"\n" {
+					t.Errorf("as %s: %q, want %q: %+v", name, said, c.code.Line(), got)
+				}
+				eventually(t, "event", func() bool { return len(l.recorded(audit.Refused)) > before })
+				e := l.recorded(audit.Refused)[before]
+				if e.Reason != c.code || e.Detail != fmt.Sprintf("account %q", name) {
+					t.Errorf("as %s: %+v", name, e)
+				}
+			}
+		})
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) != 0 {
+		t.Errorf("looked for %q", asked)
+	}
+}
+
+// A rule names root's account by its name, and what else has root's number stays closed, whatever it is called.
+func TestOtherNamesOfRootNeedToBeNamed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: an ordinary server has its own account only")
+	}
+	l := newLabWith(t, func(cfg *Config) {
+		cfg.Accounts = func(name string) (accounts.Account, error) {
+			return accounts.Account{Name: name, UID: "0", Privileged: true, Groups: []uint32{0}, Home: "/", Shell: "/bin/sh"}, nil
+		}
+	})
+	for _, c := range []struct {
+		as   []string
+		deny string
+		name string
+		want reason.Code
+	}{
+		{[]string{"*"}, "", "toor", reason.Privileged},
+		{[]string{"root"}, "", "toor", reason.LocalUser},
+		{[]string{"toor"}, "", "toor", reason.OK},
+		{[]string{"toor"}, "root", "toor", reason.LocalUser},
+		{[]string{"root"}, "", "root", reason.OK},
+	} {
+		l.setMap(func(s *State) {
+			s.Map.Rules[0].As = c.as
+			if c.deny != "" {
+				deny := s.Map.Rules[0]
+				deny.ID, deny.Deny, deny.As = "rule2", true, []string{c.deny}
+				s.Map.Rules = append(s.Map.Rules, deny)
+			}
+		})
+		got := l.ssh(l.login("ann", 0), "-l", c.name, "web-1", "true")
+		if c.want == reason.OK && got.exit != 0 || c.want != reason.OK && !strings.Contains(got.stderr, c.want.Line()) {
+			t.Errorf("rule for %q, deny %q, as %s: want %s: %+v", c.as, c.deny, c.name, c.want, got)
+		}
 	}
 }
 

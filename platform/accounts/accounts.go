@@ -42,7 +42,7 @@ func Lookup(name string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	if !sameName(a.Name, name) {
+	if !SameName(a.Name, name) {
 		return Account{}, fmt.Errorf("%q is called %q here: %w", name, a.Name, ErrNotFound)
 	}
 	return a, nil

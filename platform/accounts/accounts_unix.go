@@ -17,7 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func sameName(a, b string) bool { return a == b }
+// SameName reports whether Lookup may find the account of that canonical name when it is asked for the other.
+func SameName(canonical, asked string) bool { return canonical == asked }
+
+// Unresolved is what a name says of an account before anybody looks it up.
+func Unresolved(name string) Account { return Account{Name: name} }
 
 // database is where the account files lie; "/etc" but in tests.
 type database struct{ etc string }

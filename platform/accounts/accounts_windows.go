@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/windows/registry"
 )
 
-// sameName compares without case, as Windows does. A local account is called by its name alone, with this machine's
-// before it or with a dot (Windows' own short form); of a domain's account the domain may be left out.
-func sameName(canonical, asked string) bool {
+// SameName reports whether Lookup may find the account of that canonical name when it is asked for the other. It
+// compares without case, as Windows does. A local account is called by its name alone, with this machine's before it or
+// with a dot (Windows' own short form); of a domain's account the domain may be left out.
+func SameName(canonical, asked string) bool {
 	if strings.EqualFold(canonical, asked) {
 		return true
 	}
@@ -25,6 +26,15 @@ func sameName(canonical, asked string) bool {
 	}
 	machine, short, ok := strings.Cut(asked, `\`)
 	return ok && isMachine(machine) && strings.EqualFold(canonical, short)
+}
+
+// Unresolved is what a name says of an account before anybody looks it up: that of a local account comes without this
+// machine's, and the beginning of a SID says that case does not count.
+func Unresolved(name string) Account {
+	if domain, short, ok := strings.Cut(name, `\`); ok && isMachine(domain) {
+		name = short
+	}
+	return Account{Name: name, UID: "S-1-"}
 }
 
 // isMachine reports whether a domain's name is that of this machine's own accounts.

@@ -31,3 +31,34 @@ func TestSystemIsPrivileged(t *testing.T) {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
+
+// Before Windows is asked, a rule's account and the short forms of its name count as one, and nothing else does.
+func TestNamesOfOneAccountAreTheSame(t *testing.T) {
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, _, _ := strings.Cut(u.Username, `\`)
+	for _, name := range []string{"ann", `.\ann`, machine + `\ann`} {
+		if a := Unresolved(name); a.Name != "ann" || !strings.HasPrefix(a.UID, "S-1-") || !SameName("Ann", name) {
+			t.Errorf("%q: %+v", name, a)
+		}
+	}
+	if a := Unresolved(`CORP\ann`); a.Name != `CORP\ann` {
+		t.Errorf("%+v", a)
+	}
+	for _, c := range []struct {
+		known, asked string
+		want         bool
+	}{
+		{`CORP\ann`, "ANN", true},
+		{`CORP\ann`, `corp\Ann`, true},
+		{`CORP\ann`, `OTHER\ann`, false},
+		{"ann", `CORP\ann`, false},
+		{"ann", "anna", false},
+	} {
+		if SameName(c.known, c.asked) != c.want {
+			t.Errorf("%q asked for as %q: want %v", c.known, c.asked, c.want)
+		}
+	}
+}
