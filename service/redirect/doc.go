@@ -21,8 +21,9 @@
 // # Replacing the process that owns the TUN
 //
 // Nothing here must outlive the process. The flow table can be made again from the kernel: every established socket
-// with local port 22022 on our overlay address is a redirected flow (Adopt). Outgoing flows are made again by their
-// next outgoing packet. So an upgrade that keeps sessions works like this: the new process receives the descriptor of
+// with local port 22022 on our overlay address is a redirected flow (Adopt), and every other one of that address is a
+// flow that a program of this machine opened (AdoptOwn). Where that table cannot be read, outgoing flows are made again
+// by their next outgoing packet, and until then their programs hear nothing. So an upgrade that keeps sessions works like this: the new process receives the descriptor of
 // the TUN and the listening sockets by SCM_RIGHTS (or from the service manager's descriptor store), opens the same UDP
 // port after the old one closed it, handshakes anew with the peers (one round trip), and adopts the flows that it
 // finds in the kernel's socket table. The old process stays until its last accepted connection ends: those are kernel

@@ -103,6 +103,29 @@ func (f *Filter) Adopt(remotes []netip.AddrPort) {
 	}
 }
 
+// Pair is a TCP connection of this machine's kernel.
+type Pair struct {
+	Local, Remote netip.AddrPort
+}
+
+// AdoptOwn registers connections that programs of this machine opened before this process carried the packets. Without
+// it a program that listens only, such as an ssh at its prompt, hears nothing until it sends.
+func (f *Filter) AdoptOwn(open []Pair) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now().UnixNano()
+	for _, c := range open {
+		local, remote := toAddr(c.Local.Addr().Unmap()), toAddr(c.Remote.Addr().Unmap())
+		if !f.own(local) || f.own(remote) || c.Local.Port() == PortListen || c.Local.Port() == PortSSH {
+			continue
+		}
+		k := key{remote, uint32(c.Remote.Port())<<16 | uint32(c.Local.Port()), protoTCP}
+		if f.table.flows[k] == nil {
+			f.table.add(&flow{key: k, answered: true, born: now, seen: now}, now)
+		}
+	}
+}
+
 // Source names the peer that opened the connection with this remote address, when the connection is in the flow table.
 func (f *Filter) Source(remote netip.AddrPort) (peerID string, ok bool) {
 	f.mu.Lock()

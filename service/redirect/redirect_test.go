@@ -283,6 +283,41 @@ func TestAdoptedConnectionsGoOn(t *testing.T) {
 	}
 }
 
+// A program that was connected before this process began hears the other end although it sends nothing itself.
+func TestOwnConnectionsThatWereOpenGoOn(t *testing.T) {
+	pair := func(own, peer netip.Addr, local uint16) Pair {
+		return Pair{netip.AddrPortFrom(own, local), netip.AddrPortFrom(peer, 22)}
+	}
+	f, _ := newFilter(t)
+	f.AdoptOwn([]Pair{
+		pair(own4, peer4, 5000), pair(own6, peer6, 5000), pair(netip.MustParseAddr("::ffff:"+own4.String()), peer4, 5001),
+		pair(netip.MustParseAddr("192.0.2.1"), peer4, 6000), pair(own4, own4, 6001), pair(own4, peer4, PortListen), pair(own4, peer4, PortSSH),
+	})
+	f.SetPeers(map[netip.Addr]string{peer4: "p", peer6: "p"})
+	for name, c := range map[string]struct {
+		p    []byte
+		want Verdict
+	}{
+		"open":                     {tcp(peer4, own4, 22, 5000, flagACK), Pass},
+		"open, IPv6":               {tcp(peer6, own6, 22, 5000, flagACK), Pass},
+		"open, mapped":             {tcp(peer4, own4, 22, 5001, flagACK), Pass},
+		"another port of ours":     {tcp(peer4, own4, 22, 5002, flagACK), Drop},
+		"another port of theirs":   {tcp(peer4, own4, 23, 5000, flagACK), Drop},
+		"another machine":          {tcp(other4, own4, 22, 5000, flagACK), Drop},
+		"another address of ours":  {tcp(peer4, own4, 22, 6000, flagACK), Drop},
+		"the listener's own":       {tcp(peer4, own4, 22, PortListen, flagACK), Drop},
+		"the other sshd's":         {tcp(peer4, own4, 22, PortSSH, flagACK), Drop},
+		"this machine with itself": {tcp(own4, own4, 22, 6001, flagACK), Drop},
+	} {
+		if got := f.Inbound(c.p); got != c.want {
+			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		}
+	}
+	if f.Flows() != 0 {
+		t.Errorf("%d connections of others, want none", f.Flows())
+	}
+}
+
 func FuzzRewrite(f *testing.F) {
 	f.Add(tcp(peer4, own4, 1, 22, flagSYN), true)
 	f.Add(tcp(own6, peer6, PortListen, 1, flagSYN|flagACK), false)

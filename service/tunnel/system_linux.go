@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"lanyard/service/redirect"
 )
 
 // listenTCP listens on an overlay address and takes only what comes in through the interface: without that, Linux hands
@@ -27,21 +30,23 @@ func listenTCP(ctx context.Context, iface string, on netip.AddrPort) (net.Listen
 	return lc.Listen(ctx, "tcp", on.String())
 }
 
-// establishedOn lists the remote ends of this network namespace's open TCP connections to local, from the kernel's
-// socket table.
-func establishedOn(local netip.AddrPort) []netip.AddrPort {
-	// Not /proc/net: that is the namespace of the process's first thread.
-	path := "/proc/thread-self/net/tcp"
-	if local.Addr().Is6() {
-		path += "6"
+// openConnections lists this network namespace's open TCP connections, from the kernel's socket table. IPv4 ones of
+// sockets that take both families are shown as such.
+func openConnections() (open []redirect.Pair) {
+	for _, table := range []string{"tcp", "tcp6"} {
+		// Not /proc/net: that is the namespace of the process's first thread.
+		f, err := os.Open("/proc/thread-self/net/" + table)
+		if err != nil {
+			continue
+		}
+		open = append(open, readConnections(f)...)
+		_ = f.Close()
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	var remotes []netip.AddrPort
-	lines := bufio.NewScanner(f)
+	return open
+}
+
+func readConnections(table io.Reader) (open []redirect.Pair) {
+	lines := bufio.NewScanner(table)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
 		if len(fields) < 4 {
@@ -51,15 +56,13 @@ func establishedOn(local netip.AddrPort) []netip.AddrPort {
 		case "06", "07", "0A": // TIME_WAIT, CLOSE, LISTEN
 			continue
 		}
-		l, ok := procAddr(fields[1])
-		if !ok || l != local {
-			continue
-		}
-		if r, ok := procAddr(fields[2]); ok {
-			remotes = append(remotes, r)
+		l, lok := procAddr(fields[1])
+		r, rok := procAddr(fields[2])
+		if lok && rok {
+			open = append(open, redirect.Pair{Local: l, Remote: r})
 		}
 	}
-	return remotes
+	return open
 }
 
 // procAddr reads an address of /proc/net/tcp: 32-bit words in the processor's order, the port in hex.
@@ -76,5 +79,5 @@ func procAddr(s string) (netip.AddrPort, bool) {
 		}
 	}
 	a, ok := netip.AddrFromSlice(b)
-	return netip.AddrPortFrom(a, uint16(p)), ok
+	return netip.AddrPortFrom(a.Unmap(), uint16(p)), ok
 }

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 
 	"golang.zx2c4.com/wireguard/tun"
+
+	"lanyard/service/redirect"
 )
 
 func listenTCP(ctx context.Context, _ string, on netip.AddrPort) (net.Listener, error) {
@@ -16,9 +18,9 @@ func listenTCP(ctx context.Context, _ string, on netip.AddrPort) (net.Listener, 
 	return lc.Listen(ctx, "tcp", on.String())
 }
 
-// establishedOn would list the open TCP connections to local. Only Linux hands a TUN over between processes, so nothing
-// can be open here when a tunnel starts.
-func establishedOn(netip.AddrPort) []netip.AddrPort { return nil }
+// openConnections would list the open TCP connections. Only Linux hands a TUN over between processes, so no session can
+// be open here when a tunnel starts; what programs of this machine have open goes on with their next packet.
+func openConnections() []redirect.Pair { return nil }
 
 var errNoHandover = errors.New("this system cannot hand an interface from one process to another: stop the old one first")
 

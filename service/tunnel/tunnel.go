@@ -92,10 +92,8 @@ func (t *Tunnel) open() (err error) {
 		default:
 		}
 	})
-	for _, a := range t.addrs {
-		if !t.cfg.Userspace {
-			t.filter.Adopt(establishedOn(netip.AddrPortFrom(a, redirect.PortListen)))
-		}
+	if !t.cfg.Userspace {
+		t.adopt()
 	}
 	self, err := curve25519.X25519(t.cfg.PrivateKey[:], curve25519.Basepoint)
 	if err != nil {
@@ -120,6 +118,19 @@ func (t *Tunnel) open() (err error) {
 	}
 	t.running.Go(t.maintain)
 	return nil
+}
+
+// adopt finds the connections that are open already, with another process's tunnel or with that of one that broke down.
+func (t *Tunnel) adopt() {
+	open := openConnections()
+	t.filter.AdoptOwn(open)
+	var served []netip.AddrPort
+	for _, c := range open {
+		if c.Local.Port() == redirect.PortListen && slices.Contains(t.addrs, c.Local.Addr()) {
+			served = append(served, c.Remote)
+		}
+	}
+	t.filter.Adopt(served)
 }
 
 // openTUN makes the interface, or takes over another process's, and configures it.

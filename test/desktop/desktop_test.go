@@ -254,6 +254,9 @@ func TestADayWithTheTray(t *testing.T) {
 		d.says("Connected as laptop", 2*time.Second)
 		t.Logf("right %s after the service was", time.Since(begin).Round(time.Millisecond))
 		d.seesIcon("connected", 5*time.Second)
+		if said := d.terminalSays(); strings.Contains(said, "ssh has ended") {
+			t.Errorf("the ssh that was open ended with the service:\n%s", said)
+		}
 	})
 
 	// A thief has the refresh token, and has changed it for a newer one since.
@@ -282,6 +285,17 @@ func TestADayWithTheTray(t *testing.T) {
 		}
 		return nil
 	})
+	begin := time.Now()
+	d.until(5*time.Second, "ssh to end in the terminal", func() error {
+		said := d.terminalSays()
+		for _, want := range []string{"This sign-in was ended; run 'lanyard login'. [revoked]", "ssh has ended. Press Enter to close this window."} {
+			if !strings.Contains(said, want) {
+				return fmt.Errorf("the terminal does not say %q:\n%s", want, said)
+			}
+		}
+		return nil
+	})
+	t.Logf("the terminal's ssh ended %s after its session", time.Since(begin).Round(time.Millisecond))
 	time.Sleep(time.Second) // for the picture alone
 	d.shot("signed-out-terminal")
 	if said := thief(); !strings.HasPrefix(said, "refused: 400") || !strings.Contains(said, "invalid_grant") {

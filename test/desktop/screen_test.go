@@ -76,6 +76,8 @@ func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	d.write(".config/dunst/dunstrc", 0o644, "[global]\nfont = DejaVu Sans 10\norigin = bottom-right\nwidth = 420\nheight = 200\n"+
 		"frame_width = 0\nmouse_left_click = do_action, close_current\n"+ // the only button of a notification
 		"[urgency_normal]\nbackground = \"#ffffff\"\nforeground = \"#000000\"\ntimeout = 30\n")
+	// xterm, which the terminal here is by whatever name, also writes down what it shows.
+	d.write(".Xdefaults", 0o644, "*logFile: "+d.home("terminal.log")+"\n*logging: true\n")
 	// As an administrator would make the browsers of this network trust the server's own CA.
 	d.write("browse", 0o755, "#!/bin/sh\necho \"$1\" >>"+d.home("tabs")+"\n"+
 		"exec chromium --user-data-dir="+d.home("chromium")+" --remote-debugging-port=9222 --no-sandbox --no-first-run --no-default-browser-check"+
@@ -126,6 +128,14 @@ func (d *desktop) owned(name string) error {
 		return fmt.Errorf("nobody owns %s", name)
 	}
 	return nil
+}
+
+// terminalSays is what was shown in the terminal.
+func (d *desktop) terminalSays() string {
+	d.t.Helper()
+	said, err := os.ReadFile(d.peer.Path(d.home("terminal.log")))
+	must(d.t, err)
+	return string(said)
 }
 
 // row of the menu, as the panel was told.

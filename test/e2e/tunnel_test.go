@@ -155,6 +155,14 @@ func TestSessionCrossesTheTunnelOnly(t *testing.T) {
 	})
 	t.Run("without the client's daemon there is no way", func(t *testing.T) {
 		w := w.on(t)
+		// An ssh that only listens: it sends nothing that would open its way again.
+		quiet, err := client.StartCommand("quiet-ssh", client.SSH(ctx, "ann", "ssh", w.target, "echo session open; until [ -e /tmp/speak ]; do sleep 0.1; done; echo heard"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := quiet.Match(within(t, 20*time.Second), sessionOpen); err != nil {
+			t.Fatal(err)
+		}
 		if err := client.Daemon.Stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -170,6 +178,17 @@ func TestSessionCrossesTheTunnelOnly(t *testing.T) {
 		}
 		if r := w.ssh("ann", "echo back"); r.out != "back\n" {
 			t.Errorf("after the daemon's start: %s", r)
+		}
+		if err := server.Write("/tmp/speak", "", 0o644, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-quiet.Done():
+			if quiet.Err() != nil || !strings.HasSuffix(quiet.Text(), "heard\n") {
+				t.Errorf("an ssh that was open all the while: %v: %s", quiet.Err(), quiet.Text())
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("an ssh that was open all the while hears nothing since the daemon's start: %s", quiet.Text())
 		}
 	})
 	t.Run("after a reboot with the management server dead", func(t *testing.T) {
