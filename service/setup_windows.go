@@ -14,6 +14,7 @@ import (
 
 	"lanyard/platform/hostfw"
 	"lanyard/platform/paths"
+	"lanyard/service/daemon"
 	"lanyard/service/ipc"
 	"lanyard/service/sshconfig"
 )
@@ -59,10 +60,24 @@ func setupCommand() *cobra.Command {
 			return err
 		}
 		defer d.Close()
+		s, err := d.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if staysDown(s, r) {
+			fmt.Fprintln(c.OutOrStdout(), "Somebody switched Lanyard off here; 'lanyard up' connects again.")
+			return nil
+		}
 		_, err = d.Up(ctx, r, func(line string) { fmt.Fprintln(c.OutOrStdout(), line) })
 		return err
 	}
 	return c
+}
+
+// staysDown reports whether a machine that somebody switched off was told nothing new: an upgrade says again what the
+// installation was told, and so does the command line of whoever deploys each version with the same one.
+func staysDown(s *ipc.Status, r ipc.UpRequest) bool {
+	return s.State == ipc.StateDown && (r.URL == "" || daemon.SameServer(r.URL, s.Server)) && (r.AllowSSH == nil || *r.AllowSSH == s.SSH.Allowed)
 }
 
 func purgeCommand() *cobra.Command {

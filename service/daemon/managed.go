@@ -109,7 +109,7 @@ func (d *Daemon) managedProblems() (names []string, from map[string]string, prob
 		}
 	}
 	// No setting takes a machine out of a network; whoever settled another one must know.
-	if m := d.managed; m != nil && m.ManagementURL != "" && st.Enrolled() && !sameServer(m.ManagementURL, st.Server) {
+	if m := d.managed; m != nil && m.ManagementURL != "" && st.Enrolled() && !SameServer(m.ManagementURL, st.Server) {
 		problems = append(problems, fmt.Sprintf("your administrator settled the network at %s (%s), and this machine is part of the one at %s; it joins once it is removed there ('lanyard-mgmt peer remove %s')",
 			m.ManagementURL, m.Source("management_url"), st.Server, st.Name))
 	}

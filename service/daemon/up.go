@@ -42,7 +42,7 @@ func (d *Daemon) up(ctx context.Context, r ipc.UpRequest, say func(string)) (nee
 	}
 	st := d.machine.State()
 	if st.Enrolled() {
-		if r.URL != "" && !sameServer(r.URL, st.Server) {
+		if r.URL != "" && !SameServer(r.URL, st.Server) {
 			return false, bad("This machine is part of the network at %s as %s. Remove it there first ('lanyard-mgmt peer remove %s'), or join the other network with another --profile.",
 				st.Server, st.Name, st.Name)
 		}
@@ -307,7 +307,8 @@ func account(name string) (ipc.Account, error) {
 	return ipc.Account{Name: a.Name, ID: a.UID}, nil
 }
 
-func sameServer(a, b string) bool {
+// SameServer reports whether two join commands name the same server, with the same pin where a has one.
+func SameServer(a, b string) bool {
 	x, xpin, err1 := client.Parse(a)
 	y, ypin, err2 := client.Parse(b)
 	return err1 == nil && err2 == nil && *x == *y && (xpin == nil || bytes.Equal(xpin, ypin))

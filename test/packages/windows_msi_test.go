@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,8 +164,14 @@ func TestMSI(t *testing.T) {
 		_, err := m.Run(within(t, 2*time.Minute), "msiexec", append(args, "/qn")...)
 		return err
 	}
-	if err := msiexec("/i", one, "MANAGEMENT_URL="+o.mgmt.Join, "SETUP_KEY="+key, "ALLOW_SSH=1"); err != nil {
+	log := filepath.Join(m.Dir, "install.log")
+	if err := msiexec("/i", one, "MANAGEMENT_URL="+o.mgmt.Join, "SETUP_KEY="+key, "ALLOW_SSH=1", "/l*v", `Z:`+strings.ReplaceAll(log, "/", `\`)); err != nil {
 		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(log); err != nil {
+		t.Error(err)
+	} else {
+		logged(t, one, wine.UTF8(b), o.mgmt.Join, key)
 	}
 	if p := path(t, m); !strings.Contains(p, `C:\Program Files\Lanyard\`) {
 		t.Errorf("the PATH is %q", p)
@@ -250,9 +257,16 @@ func TestMSI(t *testing.T) {
 		t.Errorf("after a refused downgrade the version is %q, %v", v, err)
 	}
 
-	three := msiOf(t, "1.0.2", windowsProgram(t, "lanyard.exe", "service", "1.0.1"))
-	if err := msiexec("/i", upgrading(t, three)); err != nil {
+	// What was switched off stays off, also when each version is deployed by the same command line.
+	if _, err := m.Run(within(t, time.Minute), installed, "down"); err != nil {
 		t.Fatal(err)
+	}
+	three := msiOf(t, "1.0.2", windowsProgram(t, "lanyard.exe", "service", "1.0.1"))
+	if err := msiexec("/i", upgrading(t, three), "MANAGEMENT_URL="+o.mgmt.Join, "ALLOW_SSH=1"); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := status(within(t, time.Minute), m, installed); err != nil || s.State != "down" {
+		t.Errorf("an upgrade switched on what somebody had switched off: %+v, %v", s, err)
 	}
 	if starts() {
 		t.Error("an upgrade forgot START_TRAY=0")
@@ -268,6 +282,87 @@ func TestMSI(t *testing.T) {
 	}
 	if left := changed(before, snapshot(t, m)); len(left) > 0 {
 		t.Errorf("removal left or took:\n%s", strings.Join(left[:min(len(left), 60)], "\n"))
+	}
+}
+
+// logged checks the log of an installation: what stands in it of the key is what Windows leaves out, which is the value of
+// each property that the package hides. Wine's installer knows no hidden ones.
+func logged(t *testing.T, file, log, shown, key string) {
+	t.Helper()
+	tables := map[string]string{}
+	for _, table := range []string{"Property", "CustomAction"} {
+		out, err := exec.CommandContext(within(t, time.Minute), "msiinfo", "export", file, table).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		tables[table] = string(out)
+	}
+	hidden := strings.Split(regexp.MustCompile(`(?m)^MsiHiddenProperties\t(\S+)`).FindStringSubmatch(tables["Property"])[1], ";")
+	given := false
+	for line := range strings.Lines(log) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " = ")
+		name = strings.TrimPrefix(name, "Property(S): ")
+		given = given || name == "MANAGEMENT_URL" && value == shown
+		if strings.Contains(line, key[:len(key)/2]) && (!slices.Contains(hidden, name) || value != key) {
+			t.Errorf("the log of the installation holds the setup key: %s", line)
+		}
+	}
+	if !given {
+		t.Errorf("the log of the installation does not hold the server's address %s:\n%s", shown, log)
+	}
+	// Whoever names the key in a command line has that hidden, too.
+	for line := range strings.Lines(tables["CustomAction"]) {
+		f := strings.Split(line, "\t")
+		if len(f) < 4 || !strings.Contains(f[3], "[SETUP_KEY]") {
+			continue
+		}
+		const hideTarget = 0x2000 // msidbCustomActionTypeHideTarget
+		if kind, err := strconv.Atoi(f[1]); err != nil || kind&hideTarget == 0 || !slices.Contains(hidden, f[0]) {
+			t.Errorf("the action %s shows its command line (type %s, %v)", f[0], f[1], err)
+		}
+	}
+}
+
+// A policy names the server; the package's command line has a setup key alone, or the name of a file with one.
+func TestMSIJoinsWhatAPolicyNames(t *testing.T) {
+	t.Parallel()
+	one := msi(t, "1.0.0")
+	o, m := openOffice(t), openWindows(t)
+	for _, v := range [][]string{{"ManagementURL", "REG_SZ", o.mgmt.Join}, {"AllowSSH", "REG_DWORD", "1"}} {
+		if _, err := m.Run(within(t, time.Minute), "reg", "add", `HKLM\Software\Policies\Lanyard`, "/v", v[0], "/t", v[1], "/d", v[2], "/f"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := map[string]bool{}
+	for _, property := range []string{"SETUP_KEY", "SETUP_KEY_FILE"} {
+		key, err := o.mgmt.SetupKey(within(t, time.Minute), "tag:windows")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if property == "SETUP_KEY_FILE" {
+			const file = `C:\For IT\the key.txt`
+			if err := os.MkdirAll(m.Path(`C:\For IT`), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(m.Path(file), []byte(key+"\r\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			key = file
+		}
+		if out, err := m.Run(within(t, 2*time.Minute), "msiexec", "/i", one, property+"="+key, "/qn"); err != nil {
+			t.Fatalf("%s: %v\n%s", property, err, out)
+		}
+		s := serves(t, m, installed)
+		if s.Self == nil || names[s.Self.ID] {
+			t.Fatalf("%s: the machine is %+v", property, s.Self)
+		}
+		names[s.Self.ID] = true
+		if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || strings.Contains(r, "ManagementURL") {
+			t.Errorf("%s: the package remembers an address that it was not given (%v): %s", property, err, r)
+		}
+		if out, err := m.Run(within(t, 2*time.Minute), "msiexec", "/x", one, "/qn"); err != nil {
+			t.Fatalf("%s: %v\n%s", property, err, out)
+		}
 	}
 }
 

@@ -226,7 +226,7 @@ func (m *Machine) Registry(ctx context.Context, key string) (string, error) {
 		return "", fmt.Errorf("export the registry's %s: %w: %s", key, err, out)
 	}
 	b, err := os.ReadFile(f.Name())
-	return utf8(b), err
+	return UTF8(b), err
 }
 
 // Program builds a program of ours for Windows, once, and returns its file in build, the checkout's .build folder.
@@ -362,8 +362,8 @@ func idle(ctx context.Context, dir string) error {
 	return nil
 }
 
-// utf8 reads UTF-16 with a byte order mark, as Windows writes it.
-func utf8(b []byte) string {
+// UTF8 reads UTF-16 with a byte order mark, as Windows writes it, or leaves the text as it is.
+func UTF8(b []byte) string {
 	if len(b) < 2 || b[0] != 0xff || b[1] != 0xfe {
 		return string(b)
 	}
