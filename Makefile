@@ -125,7 +125,7 @@ demo-down: .build/tools/demo
 	@.build/tools/demo down
 
 # BENCH_PAIRS=N pairs (default 30), BENCH_JSON=FILE writes {name: ratio}, BENCH_ONLY=name,name.
-bench: check-tools .build/tools/bench
+bench: check-tools check-tools-packages .build/tools/bench
 	@.build/tools/bench
 
 # Every fuzz target for FUZZTIME, one on each processor, each package built once. What breaks one is kept in its package's

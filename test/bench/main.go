@@ -126,7 +126,7 @@ func run(ctx context.Context, bin string) (err error) {
 		err = errors.Join(err, b.close())
 	}()
 	fmt.Printf("Lanyard to OpenSSH's sshd (%s), %d pairs, %s, %s, same tunnel; ratios of medians\n\n", b.version, pairs, kex, cipher)
-	for _, measure := range []func(context.Context, *results, int) error{b.connecting, b.handshakes, b.bulk, b.programs, b.distance, b.memory, b.prepare} {
+	for _, measure := range []func(context.Context, *results, int) error{b.connecting, b.handshakes, b.bulk, b.programs, b.distance, b.memory, b.prepare, b.booted} {
 		if err := measure(ctx, r, pairs); err != nil {
 			return err
 		}
