@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -312,6 +313,14 @@ func TestDisconnectHangsUpAndLeavesNohupAlone(t *testing.T) {
 	ends := l.recorded(audit.ChannelEnd)
 	if len(ends) != 1 || ends[0].ExitStatus != nil {
 		t.Errorf("%+v", ends)
+	}
+}
+
+// A service that somebody has started with nohup passes its deafness on to no session.
+func TestHangUpIsHeardThoughTheServiceIgnoresIt(t *testing.T) {
+	c := exec.Command("nohup", os.Args[0], "-test.v", "-test.count=1", "-test.run=^TestDisconnectHangsUpAndLeavesNohupAlone$")
+	if out, err := c.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: TestDisconnectHangsUp")) {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

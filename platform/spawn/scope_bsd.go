@@ -19,7 +19,10 @@ type Scopes struct{}
 
 // NewScopes returns a maker of scopes. Processes are known by their environment, as ps(1) shows it, and by
 // their parents.
-func NewScopes() *Scopes { return new(Scopes) }
+func NewScopes() *Scopes {
+	hear()
+	return new(Scopes)
+}
 
 // Open makes the scope of session id.
 func (c *Scopes) Open(id string) *Scope { return &Scope{id: id} }

@@ -32,6 +32,7 @@ const groupPrefix = "lanyard-"
 
 // NewScopes looks where control groups can be made, and removes empty ones of an earlier run.
 func NewScopes() *Scopes {
+	hear()
 	// Descriptors that this program inherited (Go's own are closed on exec already) are not for sessions.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) // Linux 5.11
 	c := new(Scopes)
