@@ -95,6 +95,7 @@ func TestAccountsOutsideTheRuleLookAlike(t *testing.T) {
 		"closed":  {Closed: true, Notice: "The disks are being changed."},
 	}
 	l := newLabWith(t, func(cfg *Config) {
+		cfg.Limits.Refusals = -1
 		cfg.Accounts = func(name string) (accounts.Account, error) {
 			mu.Lock()
 			asked = append(asked, name)

@@ -67,12 +67,21 @@ type conn struct {
 func (c *conn) handshake() {
 	grace := time.Now().Add(c.s.cfg.Limits.LoginGrace)
 	_ = c.nc.SetDeadline(grace)
+	if d := c.s.refusals.delay(c.source.ID); d > 0 {
+		c.s.cfg.Log.Info("a machine that was refused often waits", "source", c.source.Name, "for", d)
+		c.wait(d)
+	}
 	var user string
+	var tries int
 	cfg := c.config()
 	_ = c.nc.Greet(cfg.ServerVersion + "\r\n") // a connection that has failed fails again below
 	cfg.MACs = macsFor(c.nc.Peek(min(identifyTime, c.s.cfg.Limits.LoginGrace)), cfg.MACs)
 	_ = c.nc.SetReadDeadline(grace)
-	cfg.AuthLogCallback = func(m ssh.ConnMetadata, _ string, _ error) { user = m.User() }
+	cfg.AuthLogCallback = func(m ssh.ConnMetadata, method string, _ error) {
+		if user = m.User(); method != "none" { // by which clients learn the other methods
+			tries++
+		}
+	}
 	sc, chans, reqs, err := ssh.NewServerConn(c.nc, cfg)
 	c.s.authenticated(c)
 	if err == nil {
@@ -85,10 +94,14 @@ func (c *conn) handshake() {
 	if err != nil {
 		c.s.cfg.Log.Debug("handshake failed", "source", c.source.Name, "err", err)
 		c.refusedBefore(user)
+		if c.guessed(tries) {
+			c.s.refusals.add(c.source.ID)
+		}
 		c.nc.Close()
 		c.over()
 		return
 	}
+	c.s.refusals.clear(c.source.ID)
 	g := sc.Permissions.ExtraData[grantKey{}].(*grant)
 	c.sc = sc
 	go c.serve(g, chans, reqs)

@@ -25,6 +25,8 @@ type Server struct {
 	ssh    ssh.ServerConfig // without callbacks, which each connection brings
 	scopes *spawn.Scopes
 	system *setup.System
+	// refusals of late, which delay handshakes
+	refusals *refusals
 
 	life context.Context // ends with Close
 	stop context.CancelFunc
@@ -54,7 +56,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, ssh: algorithms(), scopes: spawn.NewScopes(), system: setup.Open(),
+		cfg: cfg, ssh: algorithms(), scopes: spawn.NewScopes(), system: setup.Open(), refusals: newRefusals(cfg.Now, cfg.Limits),
 		listeners: make(map[net.Listener]bool), conns: make(map[*conn]bool),
 		live: make(map[*conn]bool), pending: make(map[string]int), prompts: make(map[string]int),
 	}

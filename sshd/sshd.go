@@ -44,6 +44,9 @@ type Limits struct {
 	// Pending connections that have not authenticated, per source peer and altogether; default 32 and 256.
 	PendingPerSource, Pending int
 	Channels                  int // open at a time, per connection; default 256
+	// Refusals that a source may have before its next handshakes wait, longer with each, a tenth of LoginGrace at most;
+	// ten a minute are forgiven, and all of them with a success. Default 10; negative: nothing waits.
+	Refusals int
 	// Prompts that wait for a person to sign in, per source peer and altogether; default 4 and 64.
 	PromptsPerSource, Prompts int
 	// Tick is how often time limits (idle, longest session, login lifetime, age of the map) are looked at; default 1 s.
@@ -122,6 +125,7 @@ func (c *Config) fill() error {
 	setDefault(&l.PendingPerSource, 32)
 	setDefault(&l.Pending, 256)
 	setDefault(&l.Channels, 256)
+	setDefault(&l.Refusals, 10)
 	setDefault(&l.PromptsPerSource, 4)
 	setDefault(&l.Prompts, 64)
 	setDefault(&l.Tick, time.Second)
