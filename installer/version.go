@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -88,6 +89,9 @@ func findVersion(ctx context.Context, o options) (version, error) {
 			if err != nil {
 				return version{}, fmt.Errorf("this is no git checkout, so say --version and --stamp: %w", err)
 			}
+			if shallow, err := git(ctx, o.source, "rev-parse", "--is-shallow-repository"); err != nil || shallow == "true" {
+				return version{}, errors.Join(errors.New("this is a part of a git checkout, which has no tag to name the packages by; fetch the rest ('git fetch --unshallow --tags'), or say --version"), err)
+			}
 			hash, err := git(ctx, o.source, "rev-parse", "--short=12", "HEAD")
 			if err != nil {
 				return version{}, err
@@ -115,7 +119,7 @@ func findVersion(ctx context.Context, o options) (version, error) {
 	if stamp == 0 {
 		s, err := git(ctx, o.source, "log", "-1", "--format=%ct")
 		if err != nil {
-			return v, err
+			return v, fmt.Errorf("no git checkout tells the time of the commit, so say --stamp: %w", err)
 		}
 		if stamp, err = strconv.ParseInt(s, 10, 64); err != nil {
 			return v, fmt.Errorf("git told a commit's time as %q", s)

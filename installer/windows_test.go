@@ -3,6 +3,8 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"debug/pe"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +88,68 @@ func TestPackageForWindowsSaysWhenItHasNoWintun(t *testing.T) {
 		}
 		if info := s.do("msiinfo", "suminfo", out); !strings.Contains(info, "Template: "+template+"\n") {
 			t.Errorf("%s: the summary is\n%s", arch, info)
+		}
+	}
+}
+
+// What is inside is for the processor that the package's summary names, and the tray opens no console.
+func TestPackageOfAProcessorHoldsItsPrograms(t *testing.T) {
+	s := newSigner(t, "wixl", "msibuild", "msiinfo", "msiextract")
+	s.job.programs, s.job.source = map[target]string{}, t.TempDir()
+	s.job.archs = []string{"amd64", "arm64"}
+	write := func(name, text string) {
+		t.Helper()
+		file := filepath.Join(s.job.source, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("go.mod", "module tiny\n\ngo 1.26\n")
+	for _, p := range []program{peer, tray} {
+		write(p.Folder+"/main.go", "package main\n\nfunc main() { println(1) }\n")
+	}
+	if err := s.job.windows(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]string{}
+	for arch, want := range map[string]struct {
+		template string
+		machine  uint16
+	}{
+		"amd64": {"x64;1033", pe.IMAGE_FILE_MACHINE_AMD64}, "arm64": {"Arm64;1033", pe.IMAGE_FILE_MACHINE_ARM64},
+	} {
+		file := filepath.Join(s.job.out, fmt.Sprintf("lanyard-1.2.3-windows-%s.msi", arch))
+		info := s.do("msiinfo", "suminfo", file)
+		if !strings.Contains(info, "Template: "+want.template+"\n") {
+			t.Errorf("%s: the summary is\n%s", arch, info)
+		}
+		_, code, _ := strings.Cut(info, "Revision number (UUID): ")
+		code, _, _ = strings.Cut(code, "\n")
+		if other := codes[code]; code == "" || other != "" {
+			t.Errorf("%s: the package's code %q is that of %q", arch, code, other)
+		}
+		codes[code] = arch
+		dir := t.TempDir()
+		s.do("msiextract", "-C", dir, file)
+		for name, subsystem := range map[string]uint16{"lanyard.exe": pe.IMAGE_SUBSYSTEM_WINDOWS_CUI, "lanyard-tray.exe": pe.IMAGE_SUBSYSTEM_WINDOWS_GUI} {
+			found, err := filepath.Glob(filepath.Join(dir, "*", name))
+			if err != nil || len(found) != 1 {
+				t.Fatalf("%s: %s lies in %q, %v", arch, name, found, err)
+			}
+			f, err := pe.Open(found[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			head, ok := f.OptionalHeader.(*pe.OptionalHeader64)
+			if f.Machine != want.machine || !ok || head.Subsystem != subsystem {
+				t.Errorf("%s: %s is for the processor %#x, %+v", arch, name, f.Machine, f.OptionalHeader)
+			}
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

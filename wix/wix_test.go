@@ -2,9 +2,14 @@ package wix
 
 import (
 	"encoding/xml"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Every word of the template's policies has a text (service/managed checks that a program reads each).
@@ -70,5 +75,43 @@ func TestPartsAreKeptOrLeftOut(t *testing.T) {
 	}
 	if got := given(given(text, "X", false), "Y", true); got != "acde" {
 		t.Errorf("%q", got)
+	}
+}
+
+// Wixl warns of what it leaves out and says that all is well: a package without it is no package.
+func TestWordOfWixlFailsTheBuild(t *testing.T) {
+	wixl, err := exec.LookPath("wixl")
+	if err == nil {
+		_, err = exec.LookPath("msibuild")
+	}
+	if err != nil {
+		t.Skip("needs root: wixl and msibuild are installed by 'make check-tools-packages'")
+	}
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	program := filepath.Join(dir, "program.exe")
+	if err := os.WriteFile(program, []byte("MZ"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const warning = "warning: unhandled element Condition"
+	for name, says := range map[string]string{"nothing": "", "a warning": "echo '" + warning + "' >&2", "a line": "echo '" + warning + "'"} {
+		t.Run(name, func(t *testing.T) {
+			script := fmt.Sprintf("#!/bin/sh\n%s\nexec '%s' \"$@\"\n", says, wixl)
+			if err := os.WriteFile(filepath.Join(dir, "wixl"), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out := filepath.Join(t.TempDir(), "lanyard.msi")
+			err := Build(t.Context(), Options{Version: "1.2.3", Arch: "amd64", Service: program, Time: time.Unix(1700000000, 0), Out: out})
+			_, missing := os.Stat(out)
+			if says == "" {
+				if err != nil || missing != nil {
+					t.Errorf("without a word: %v, %v", err, missing)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), warning) || missing == nil {
+				t.Errorf("%v, and the package is there: %v", err, missing == nil)
+			}
+		})
 	}
 }
