@@ -133,6 +133,7 @@ type box struct {
 	leader string
 	nspawn *exec.Cmd
 	log    *bytes.Buffer
+	before map[string]string // what it held before Lanyard came, where a test compares
 }
 
 // boot starts a clean machine.

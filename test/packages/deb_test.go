@@ -86,6 +86,7 @@ func network(t *testing.T, w *town, r release) (office, web, runner *box) {
 	})
 	for b, tag := range map[*box]string{web: "tag:web", runner: "tag:runner"} {
 		key := setupKeyPattern.FindString(mgmt("setup-key", "new", "--uses", "1", "--expires", "1h", "--tag", tag))
+		b.before = b.holdings()
 		b.mustInstall(r.peer)
 		b.write("/root/key", key+"\n")
 		b.do("lanyard", "up", join[1], "--setup-key-file", "/root/key", fmt.Sprintf("--allow-ssh=%v", b == web))
@@ -215,6 +216,7 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 	})
 	incompatible(t, web, runner, target)
 	bootsAlone(t, office, runner)
+	leavesNothing(t, web, runner)
 }
 
 func TestPackageLife(t *testing.T) {
@@ -278,7 +280,7 @@ func TestPackageLife(t *testing.T) {
 		}
 	}
 	b.do("dpkg", "--purge", "lanyard")
-	if out := b.do("sh", "-c", "find / -xdev -iname '*lanyard*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/run/systemd/*' | sort"); out != "" {
+	if out := b.traces(); out != "" {
 		t.Errorf("after the purge there is still:\n%s", out)
 	}
 	b.mustInstall(two.peer)
