@@ -257,7 +257,7 @@ func (j *job) apk(info *nfpm.Info, p program) error {
 	s := &info.Scripts
 	j.sign.apk(info)
 	return j.scripts(p, map[string]*string{
-		"apk.post": &s.PostInstall, "apk.upgrade": &info.APK.Scripts.PostUpgrade, "apk.pre-deinstall": &s.PreRemove,
+		"apk.post": &s.PostInstall, "apk.upgrade": &info.APK.Scripts.PostUpgrade, "apk.pre-deinstall": &s.PreRemove, "apk.post-deinstall": &s.PostRemove,
 	})
 }
 

@@ -16,8 +16,8 @@ func TestDebLeavesWhatARolloutGives(t *testing.T) {
 		t.Fatal(err)
 	}
 	root, bin := t.TempDir(), t.TempDir()
-	for _, dir := range []string{"/etc", "/dev"} {
-		if err := os.Mkdir(root+dir, 0o755); err != nil {
+	for _, dir := range []string{"/etc", "/dev", "/var/lib/lanyard/default"} {
+		if err := os.MkdirAll(root+dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,16 +41,31 @@ func TestDebLeavesWhatARolloutGives(t *testing.T) {
 	}
 	configure("LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab", "LANYARD_SETUP_KEY=lk_one", "LANYARD_ALLOW_SSH=yes")
 	configure("LANYARD_MANAGEMENT_URL=https://elsewhere.example.com")
-	for name, want := range map[string]string{
-		"rollout.env": "LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab\nLANYARD_ALLOW_SSH=yes\n", "setup-key": "lk_one\n",
-	} {
-		file := root + "/etc/lanyard/" + name
-		b, err := os.ReadFile(file)
-		if err != nil || string(b) != want {
-			t.Errorf("%s is %q, %v", name, b, err)
-		}
-		if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, fi, err)
+	left := func(key string) {
+		t.Helper()
+		for name, want := range map[string]string{
+			"rollout.env": "LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab\nLANYARD_ALLOW_SSH=yes\n", "setup-key": key + "\n",
+		} {
+			file := root + "/etc/lanyard/" + name
+			b, err := os.ReadFile(file)
+			if err != nil || string(b) != want {
+				t.Errorf("%s is %q, %v", name, b, err)
+			}
+			if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", name, fi, err)
+			}
 		}
 	}
+	left("lk_one")
+	// Installed again, on a machine whose service has run: a new key is not lost, and its file is not one that others read.
+	for name, text := range map[string]string{"/var/lib/lanyard/default/state.json": "{}", "/etc/lanyard/setup-key": "lk_old\n"} {
+		if err := os.WriteFile(root+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(root+"/etc/lanyard/setup-key", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	configure("LANYARD_SETUP_KEY=lk_two")
+	left("lk_two")
 }

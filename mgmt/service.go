@@ -20,7 +20,7 @@ import (
 
 // serviceCommand has the system run the server, from a program that no package brought.
 //
-// Each system has a file service_SYSTEM.go: serviceName and seeLog, what its files refuse, packaged, prepare and forget,
+// Each system has a file service_SYSTEM.go: serviceName and seeLog, what its files refuse, prepare and forget,
 // which make and take away what belongs to the service beside its entry, and configure and supported.
 func (a *app) serviceCommand() *cobra.Command {
 	c := &cobra.Command{Use: "service", Short: "Have the system run the server"}
@@ -92,7 +92,7 @@ func (a *app) install(c *cobra.Command, flags []string) error {
 	if err != nil {
 		return err
 	}
-	if file := packaged(); file != "" {
+	if file := units.Packaged(units.Mgmt); file != "" {
 		return fmt.Errorf("a package has installed the service already (%s); its flags are set as the package says", file)
 	}
 	program, err := self()
@@ -150,23 +150,29 @@ func (a *app) uninstallCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if file := packaged(); file != "" {
-				return fmt.Errorf("a package has installed the service (%s); remove the package", file)
+			packaged := units.Packaged(units.Mgmt)
+			if packaged != "" && !purge {
+				return fmt.Errorf("a package has installed the service (%s); remove the package. What it would leave, 'lanyard-mgmt service uninstall --purge' removes before", packaged)
 			}
 			if _, err := s.Status(); !errors.Is(err, service.ErrNotInstalled) {
 				if err := s.Stop(); err != nil {
 					fmt.Fprintf(c.ErrOrStderr(), "The server could not be stopped first (%v).\n", err)
 				}
-				if err := s.Uninstall(); err != nil {
-					return fmt.Errorf("take the server off the system: %w", err)
+				if packaged == "" {
+					if err := s.Uninstall(); err != nil {
+						return fmt.Errorf("take the server off the system: %w", err)
+					}
 				}
 			}
 			if err := forget(c.Context(), purge); err != nil {
 				return fmt.Errorf("the service is gone, but not all that belongs to it: %w", err)
 			}
-			if purge {
+			switch {
+			case packaged != "":
+				fmt.Fprintln(c.OutOrStdout(), "The server is stopped, and its data is gone. Next, remove the package.")
+			case purge:
 				fmt.Fprintln(c.OutOrStdout(), "The server is gone, with its data.")
-			} else {
+			default:
 				fmt.Fprintf(c.OutOrStdout(), "The server is gone. Its data stays in %s, and the account that it belongs to; --purge removes both.\n", serverState())
 			}
 			return nil

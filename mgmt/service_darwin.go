@@ -22,9 +22,6 @@ func serverState() string { return units.ServerStateBSD }
 
 func supported(service.Service) error { return nil }
 
-// packaged: no package for macOS has the server.
-func packaged() string { return "" }
-
 func configure(*service.Config, []string) {}
 
 // Numbers of macOS for accounts of services that an administrator adds; Apple's own are below.

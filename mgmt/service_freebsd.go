@@ -20,15 +20,6 @@ func serverState() string { return units.ServerStateBSD }
 
 func supported(service.Service) error { return nil }
 
-// packaged is a file of the package that has brought the service, or nothing.
-func packaged() string {
-	f := "/usr/local/share/licenses/" + units.Mgmt + "/LICENSE"
-	if _, err := os.Stat(f); err != nil {
-		return ""
-	}
-	return f
-}
-
 func configure(*service.Config, []string) {}
 
 func prepare(ctx context.Context, _ string, flags []string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/kardianos/service"
@@ -29,24 +30,6 @@ func supported(s service.Service) error {
 		return nil
 	}
 	return fmt.Errorf("of the supervisors of Linux only systemd and OpenRC are known, and here is %s", s.Platform())
-}
-
-// packaged is a file of the package that has brought the service, or nothing.
-func packaged() string {
-	for _, f := range []string{"/lib/systemd/system/", "/usr/lib/systemd/system/"} {
-		if _, err := os.Stat(f + units.Mgmt + ".service"); err == nil {
-			return f + units.Mgmt + ".service"
-		}
-	}
-	if f := "/usr/share/doc/" + units.Mgmt + "/copyright"; exists(f) {
-		return f
-	}
-	return ""
-}
-
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
 }
 
 func configure(*service.Config, []string) {}
@@ -88,6 +71,17 @@ func forget(ctx context.Context, purge bool) error {
 		return err
 	}
 	err = errors.Join(err, os.RemoveAll(units.ServerState))
+	gone := []string{"/var/log/" + units.Mgmt + ".log"} // OpenRC's
+	if units.Packaged(units.Mgmt) != "" {
+		// The options, which the package would leave where somebody changed them, with copies that rpm and pacman made.
+		gone = append(gone, optionsFile, optionsFile+".pac*", "/etc/sysconfig/"+units.Mgmt, "/etc/sysconfig/"+units.Mgmt+".rpm*")
+	}
+	for _, pattern := range gone {
+		found, _ := filepath.Glob(pattern) // the patterns are good
+		for _, f := range found {
+			err = errors.Join(err, os.Remove(f))
+		}
+	}
 	if !hasAccount(units.ServerAccount) {
 		return err
 	}

@@ -28,9 +28,6 @@ const (
 
 func supported(service.Service) error { return nil }
 
-// packaged: the package for Windows is for machines, without the server.
-func packaged() string { return "" }
-
 // configure gives the service an account of its own, which Windows makes and which has no password and no rights.
 func configure(c *service.Config, flags []string) {
 	c.UserName = `NT SERVICE\` + units.Mgmt

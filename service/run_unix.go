@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,6 +95,21 @@ func howToStart(profile string) string {
 
 // logWriter is where the service's log goes: its supervisor keeps what it says.
 func logWriter(console io.Writer, _ string) io.Writer { return console }
+
+// removeRun removes the folder of the service's sockets.
+func removeRun(dir string) error { return removeFolder(dir) }
+
+// removeFiles removes files that may not be there.
+func removeFiles(patterns ...string) error {
+	var errs []error
+	for _, p := range patterns {
+		found, _ := filepath.Glob(p) // the patterns are good
+		for _, f := range found {
+			errs = append(errs, os.Remove(f))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // packageCommands: packages of these systems need none.
 func packageCommands() []*cobra.Command { return nil }

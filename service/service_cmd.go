@@ -32,7 +32,7 @@ func serviceCommand() *cobra.Command {
 	c.AddCommand(
 		runCommand(),
 		controlCommand("install", "Have the system run the service, now and at every boot", install),
-		controlCommand("uninstall", "Stop the service and take it off the system; the machine's identity stays", uninstall),
+		uninstallCommand(), purgeCommand(),
 		controlCommand("start", "Start the installed service", control("start", "Started.")),
 		controlCommand("stop", "Stop the installed service", control("stop", "Stopped.")),
 		controlCommand("restart", "Restart the installed service", control("restart", "Restarted.")),
@@ -108,13 +108,13 @@ func controlCommand(use, short string, do func(*cobra.Command, service.Service) 
 // sshConfigCommand is for installers: the machine's ssh is to read the drop-in, or not any more.
 func sshConfigCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "ssh-config install|remove", Short: "Have the machine's ssh read Lanyard's configuration", Hidden: true,
+		Use: "ssh-config install|remove", Short: "Have the machine's ssh read Lanyard's configuration, or take it and the machines' names off the system", Hidden: true,
 		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"install", "remove"},
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		p := paths.System(profileOf(c))
 		if args[0] == "remove" {
-			return sshconfig.RemoveInclude(p)
+			return leaveSystem()
 		}
 		changed, err := sshconfig.InstallInclude(p)
 		if changed {
@@ -159,20 +159,6 @@ func answers(ctx context.Context, profile string) error {
 			return fmt.Errorf("the service was started, but does not answer (%w); its log says why", err)
 		}
 	}
-}
-
-func uninstall(c *cobra.Command, s service.Service) error {
-	if err := s.Stop(); err != nil {
-		fmt.Fprintf(c.ErrOrStderr(), "The service could not be stopped first (%v).\n", err)
-	}
-	if err := s.Uninstall(); err != nil {
-		return fmt.Errorf("take the service off the system: %w", err)
-	}
-	if err := sshconfig.RemoveInclude(paths.System(profileOf(c))); err != nil {
-		fmt.Fprintf(c.ErrOrStderr(), "The machine's ssh configuration still names Lanyard's machines (%v).\n", err)
-	}
-	fmt.Fprintf(c.OutOrStdout(), "The service is gone. This machine's identity stays in %s.\n", paths.System(profileOf(c)).State)
-	return nil
 }
 
 func control(action, done string) func(*cobra.Command, service.Service) error {

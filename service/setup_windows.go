@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,8 +18,8 @@ import (
 	"lanyard/service/sshconfig"
 )
 
-// packageCommands are what Lanyard's Windows package calls while it is installed and removed.
-func packageCommands() []*cobra.Command { return []*cobra.Command{setupCommand(), purgeCommand()} }
+// packageCommands are what Lanyard's Windows package calls while it is installed.
+func packageCommands() []*cobra.Command { return []*cobra.Command{setupCommand()} }
 
 func setupCommand() *cobra.Command {
 	var url, key, keyFile string
@@ -80,37 +79,11 @@ func staysDown(s *ipc.Status, r ipc.UpRequest) bool {
 	return s.State == ipc.StateDown && (r.URL == "" || daemon.SameServer(r.URL, s.Server)) && (r.AllowSSH == nil || *r.AllowSSH == s.SSH.Allowed)
 }
 
-func purgeCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "purge", Short: "Remove this machine's identity, its settings and its ssh configuration", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if !paths.Privileged() {
-				return errors.New("only an administrator may remove this machine's identity")
-			}
-			p := paths.System(profileOf(c))
-			if d, err := ipc.Dial(p.Profile); err == nil {
-				d.Close()
-				return errors.New("the service still runs; stop it first ('lanyard service stop')")
-			}
-			return errors.Join(hostfw.Forbid(c.Context(), firewallRule), sshconfig.Remove(p), removeState(filepath.Dir(p.State)))
-		},
-	}
-}
+// leaveTheRest takes our rule out of the firewall.
+func leaveTheRest(ctx context.Context) error { return hostfw.Forbid(ctx, firewallRule) }
 
-// removeState removes the state of every profile. A folder that leads elsewhere is not followed.
-func removeState(dir string) error {
-	fi, err := os.Lstat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if !fi.IsDir() {
-		return fmt.Errorf("%s is not a folder; it is left alone", dir)
-	}
-	return os.RemoveAll(dir)
-}
+// removeRun: pipes go with their process.
+func removeRun(string) error { return nil }
 
 // firewallRule is the name of our rule, which lets in what other machines of the network send to the tunnel's port.
 const firewallRule = "Lanyard"

@@ -2,7 +2,8 @@
 set -e
 
 #PEER#
-# A silent rollout gives these in the environment; the setup key goes into a file that the service uses once and removes.
+# A silent rollout gives these in the environment; the setup key goes into a file that the service uses once and removes,
+# also when the machine was installed before. On a machine that is part of a network it is removed unused.
 rollout() {
 	[ -n "$LANYARD_MANAGEMENT_URL$LANYARD_SETUP_KEY" ] || return 0
 	[ -d /etc/lanyard ] || mkdir -m 0755 /etc/lanyard
@@ -12,7 +13,8 @@ rollout() {
 			printf 'LANYARD_MANAGEMENT_URL=%s\nLANYARD_ALLOW_SSH=%s\n' "$LANYARD_MANAGEMENT_URL" "${LANYARD_ALLOW_SSH:-no}" >/etc/lanyard/rollout.env
 		)
 	fi
-	if [ -n "$LANYARD_SETUP_KEY" ] && [ ! -e /var/lib/lanyard/default/state.json ]; then
+	if [ -n "$LANYARD_SETUP_KEY" ]; then
+		rm -f /etc/lanyard/setup-key
 		(
 			umask 077
 			printf '%s\n' "$LANYARD_SETUP_KEY" >/etc/lanyard/setup-key

@@ -5,12 +5,12 @@ if [ "$(id -u)" != 0 ]; then
 	echo "Run this with sudo." >&2
 	exit 1
 fi
-/usr/local/bin/lanyard service ssh-config remove || :
 person=$(stat -f %Su /dev/console)
 if [ -n "$person" ] && [ "$person" != root ]; then
 	launchctl bootout "gui/$(id -u "$person")/lanyard-tray" 2>/dev/null || :
 fi
 launchctl bootout system/lanyard 2>/dev/null || :
+/usr/local/bin/lanyard service ssh-config remove || :
 rm -f /Library/LaunchDaemons/lanyard.plist /Library/LaunchAgents/lanyard-tray.plist \
 	/usr/local/bin/lanyard /usr/local/bin/lanyard-tray /usr/local/share/man/man1/lanyard*.1 /var/log/lanyard.log
 rm -rf /usr/local/share/lanyard /var/run/lanyard

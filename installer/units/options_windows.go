@@ -6,3 +6,6 @@ func Options(string, string, []string) (map[string]any, error) {
 		"StartType": "automatic", "OnFailure": "restart", "OnFailureDelayDuration": "2s", "OnFailureResetPeriod": 60,
 	}, nil
 }
+
+// Packaged: Windows' own installer takes the service away with its package.
+func Packaged(string) string { return "" }

@@ -50,6 +50,18 @@ func ReadFile(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
+// ReadSecret is ReadFile for what nobody else may know: a file that others may read is refused.
+func ReadSecret(name string) ([]byte, error) {
+	fi, err := os.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if fi.Mode().IsRegular() && othersRead(fi) {
+		return nil, fmt.Errorf("other users of this machine may read %s", name)
+	}
+	return ReadFile(name)
+}
+
 // PrivateDir makes dir with mode 0700 unless it is there. An existing one must belong to this user and be writable by
 // nobody else; a link to such a folder is good when the link is this user's too.
 func PrivateDir(dir string) error {

@@ -16,6 +16,8 @@ func owned(_ string, fi fs.FileInfo) bool {
 
 func othersWrite(_ string, fi fs.FileInfo) bool { return fi.Mode().Perm()&0o022 != 0 }
 
+func othersRead(fi fs.FileInfo) bool { return fi.Mode().Perm()&0o077 != 0 }
+
 func takeAway(dir string) string { return "run 'chmod go-w " + dir + "'" }
 
 func allow(f *os.File, _ string, perm os.FileMode) error { return f.Chmod(perm) }

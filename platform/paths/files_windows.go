@@ -64,6 +64,9 @@ func othersWrite(dir string, _ fs.FileInfo) bool {
 	return false
 }
 
+// othersRead: MachineDir gives the folder of such files a list that lets nobody else read them.
+func othersRead(fs.FileInfo) bool { return false }
+
 func takeAway(dir string) string {
 	return fmt.Sprintf(`take their rights away with 'icacls "%s" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F'`, dir)
 }

@@ -15,6 +15,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
 	"lanyard/service/ipc"
+	"lanyard/service/machine"
 	"lanyard/service/netmap/netmaptest"
 )
 
@@ -221,10 +222,26 @@ func TestRemovedMachineForgetsTheNetworkAndMayJoinAgain(t *testing.T) {
 		_, err := os.Stat(filepath.Join(b.state, "map.json"))
 		return os.IsNotExist(err)
 	})
+	// By itself it joins again only by a key that was left for it since.
+	t.Setenv("LANYARD_MANAGEMENT_URL", b.srv.URL)
+	b.stop()
+	b.start()
+	b.wait("still removed", func(s *ipc.Status) bool { return s.State == ipc.StateRemoved })
 	need, err := b.ipc.Up(t.Context(), ipc.UpRequest{}, nil)
 	if err != nil || !need {
 		t.Errorf("up again, without a setup key: need login %v, %v", need, err)
 	}
+	if err := b.daemon.machine.Update(func(s *machine.State) { s.Removed = "An administrator removed this machine." }); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	key := b.leave("setup-key", b.srv.SetupKey()+"\n")
+	b.start()
+	b.wait("part of a network again", func(s *ipc.Status) bool {
+		st := b.daemon.machine.State()
+		return s.State != ipc.StateRemoved && st.Enrolled()
+	})
+	b.quiet(key)
 }
 
 func TestSetupKeyOfAnotherServerIsNotBelieved(t *testing.T) {

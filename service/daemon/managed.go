@@ -42,32 +42,26 @@ func (d *Daemon) readManaged() {
 }
 
 // joinAlone joins the network that the machine was told of when it was installed, until that is done, a person does it,
-// or the server refuses for good.
+// or the server refuses for good. A machine that was removed joins again only by a key that was left for it since.
 func (d *Daemon) joinAlone(ctx context.Context) {
-	if d.managedErr != nil {
-		return
-	}
 	for pause := joinPause; ; pause = min(2*pause, maxJoinPause) {
 		st := d.machine.State()
-		if st.Down || st.Removed != "" {
+		if st.Enrolled() {
+			d.forgetKey()
+			return
+		}
+		if st.Down || d.managedErr != nil {
 			return
 		}
 		j, err := managed.Waiting(d.paths, d.managed, os.Getenv)
-		if err == nil && j == nil {
-			return
-		}
-		if st.Enrolled() {
-			if j != nil && st.Name != "" {
-				d.setJoinErr(j.Used())
-			}
+		if err == nil && (j == nil || st.Removed != "" && j.Request.SetupKey == "") {
+			d.setJoinErr(nil)
 			return
 		}
 		if err == nil {
 			var needLogin bool
 			needLogin, err = d.up(ctx, j.Request, func(line string) { d.log.Info(line) })
-			if st = d.machine.State(); st.Enrolled() { // also when the tunnel is not up yet
-				err = errors.Join(err, j.Used())
-			}
+			st = d.machine.State()
 			if err == nil && needLogin {
 				d.log.Info("this machine waits for a person to sign in")
 			}
@@ -83,6 +77,15 @@ func (d *Daemon) joinAlone(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// forgetKey removes the setup key that was left for a machine which is part of a network now, whoever brought it there.
+func (d *Daemon) forgetKey() {
+	err := managed.ForgetKey(d.paths)
+	if err != nil {
+		d.log.Error("a setup key is left on this machine", "err", err)
+	}
+	d.setJoinErr(err)
 }
 
 func (d *Daemon) setJoinErr(err error) {

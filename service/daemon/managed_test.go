@@ -3,6 +3,7 @@ package daemon
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -102,4 +103,64 @@ func TestKeyThatTheServerRefusesIsToldOf(t *testing.T) {
 	b.leave("setup-key", "not a key\n")
 	b.start()
 	b.wait("the reason", func(s *ipc.Status) bool { return strings.Contains(strings.Join(s.Problems, " "), "setup key") })
+}
+
+// told waits until a problem in the status has the words.
+func (b *box) told(words string) {
+	b.t.Helper()
+	b.wait(words, func(s *ipc.Status) bool { return strings.Contains(strings.Join(s.Problems, "\n"), words) })
+}
+
+// quiet waits until the setup key's file is gone and the status tells of no key.
+func (b *box) quiet(key string) {
+	b.t.Helper()
+	b.wait("the key to be gone", func(s *ipc.Status) bool {
+		_, err := os.Lstat(key)
+		return os.IsNotExist(err) && !strings.Contains(strings.Join(s.Problems, "\n"), "setup key")
+	})
+}
+
+func TestKeyWithoutAServerIsToldOfAndGoesOnceTheMachineIsInANetwork(t *testing.T) {
+	b := newBox(t)
+	b.stop()
+	key := b.leave("setup-key", "left by somebody\n")
+	b.start()
+	b.told("no management server to show it to")
+	if _, err := b.up(ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()}); err != nil {
+		t.Fatal(err)
+	}
+	b.wait("connected", connected)
+	b.quiet(key)
+	b.stop()
+	b.leave("setup-key", "left by an installer that was run again\n")
+	b.start()
+	b.quiet(key)
+	b.wait("connected", connected)
+}
+
+func TestKeyThatOthersMayReadIsRefused(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there the folder's access list keeps others out")
+	}
+	b := newBox(t)
+	b.stop()
+	t.Setenv("LANYARD_MANAGEMENT_URL", b.srv.URL)
+	key := b.leave("setup-key", b.srv.SetupKey()+"\n")
+	for _, mode := range []os.FileMode{0o644, 0o640, 0o606} {
+		if err := os.Chmod(key, mode); err != nil {
+			t.Fatal(err)
+		}
+		b.start()
+		b.told("other users of this machine may read " + key)
+		b.stop()
+	}
+	if n := len(b.srv.Enrolled()); n != 0 {
+		t.Errorf("%d machines enrolled", n)
+	}
+	if err := os.Chmod(key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.start()
+	b.wait("a key for root alone to be used", func(*ipc.Status) bool { return len(b.srv.Enrolled()) == 1 })
+	b.quiet(key)
 }

@@ -114,6 +114,7 @@ func (d *Daemon) join(ctx context.Context, r ipc.UpRequest, join func(*machine.S
 	if err := d.machine.Update(func(s *machine.State) { join(s); enrolled(s, reply, d.now()) }); err != nil {
 		return false, err
 	}
+	d.forgetKey()
 	say(fmt.Sprintf("This machine is %q in it now.", reply.Name))
 	return false, nil
 }
@@ -148,6 +149,7 @@ func (d *Daemon) enroll(ctx context.Context, r ipc.EnrollByPerson) (*api.EnrollR
 	if err := d.machine.Update(func(s *machine.State) { enrolled(s, reply, d.now()) }); err != nil {
 		return nil, err
 	}
+	d.forgetKey()
 	d.notify()
 	return reply, nil
 }

@@ -8,9 +8,10 @@
 //
 // The settings stand in managed.yaml beside limits.yaml, where only root writes, or come from the system's own management:
 // Windows' Group Policy and Intune (policy_windows.go), managed preferences on a Mac (policy_darwin.go). That of the system
-// goes first. What is left out everywhere, people choose themselves. They are read when the service starts. Packages that are installed without a person may also leave an address in the service's environment,
-// LANYARD_MANAGEMENT_URL and LANYARD_ALLOW_SSH, which settle nothing but the first joining, and a setup key in the
-// file setup-key (0600), which is used once and removed.
+// goes first. What is left out everywhere, people choose themselves. They are read when the service starts. Packages that
+// are installed without a person may also leave an address in the service's environment, LANYARD_MANAGEMENT_URL and
+// LANYARD_ALLOW_SSH, which settle nothing but the first joining, and a setup key in the file setup-key (0600), which is
+// used once and removed, or removed unused once a person has made the machine part of a network.
 package managed
 
 import (
@@ -193,12 +194,14 @@ func (s *Settings) Settle(r ipc.UpRequest) (ipc.UpRequest, error) {
 // Joining is what a package that was installed without a person left: nil for nothing.
 type Joining struct {
 	Request ipc.UpRequest // with the setup key, when there is one
-	keyFile string
 }
 
-// Waiting returns what a machine that is in no network is to join by itself.
+func keyFile(p paths.Paths) string { return filepath.Join(filepath.Dir(p.Limits), keyName) }
+
+// Waiting returns what a machine that is in no network is to join by itself. A setup key that cannot be used, for want of
+// a server to show it to or because others may have read it, is an error: nobody else would be told of it.
 func Waiting(p paths.Paths, s *Settings, getenv func(string) string) (*Joining, error) {
-	j := &Joining{Request: ipc.UpRequest{URL: getenv("LANYARD_MANAGEMENT_URL")}, keyFile: filepath.Join(filepath.Dir(p.Limits), keyName)}
+	j := &Joining{Request: ipc.UpRequest{URL: getenv("LANYARD_MANAGEMENT_URL")}}
 	if p.Profile != paths.DefaultProfile {
 		return nil, nil
 	}
@@ -215,12 +218,17 @@ func Waiting(p paths.Paths, s *Settings, getenv func(string) string) (*Joining, 
 	if s.AllowSSH != nil {
 		j.Request.AllowSSH = s.AllowSSH
 	}
-	if j.Request.URL == "" {
+	name := keyFile(p)
+	key, err := paths.ReadSecret(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && j.Request.URL == "":
 		return nil, nil
-	}
-	key, err := paths.ReadFile(j.keyFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the setup key: %w", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return j, nil
+	case err != nil:
+		return nil, fmt.Errorf("the setup key is not used: %w; make a new one ('lanyard-mgmt setup-key new'), put it there for root alone (chmod 600), and revoke the old one", err)
+	case j.Request.URL == "":
+		return nil, fmt.Errorf("there is a setup key in %s and no management server to show it to; name one (LANYARD_MANAGEMENT_URL, or management_url in %s) and restart the service, or remove the key", name, fileName)
 	}
 	j.Request.SetupKey = strings.TrimSpace(string(key))
 	return j, nil
@@ -236,10 +244,13 @@ func parseBool(v string) (bool, error) {
 	return strconv.ParseBool(v)
 }
 
-// Used removes the setup key's file.
-func (j *Joining) Used() error {
-	if err := os.Remove(j.keyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the used setup key: %w", err)
+// ForgetKey removes the setup key's file: it was used, or is not needed any more.
+func ForgetKey(p paths.Paths) error {
+	if p.Profile != paths.DefaultProfile {
+		return nil
+	}
+	if err := os.Remove(keyFile(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the setup key, which is of no use any more: %w", err)
 	}
 	return nil
 }

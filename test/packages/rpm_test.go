@@ -94,6 +94,11 @@ func TestRPMLife(t *testing.T) {
 		t.Errorf("a downgrade is not refused: %v, %s", err, out)
 	}
 
+	b.write("/etc/sysconfig/lanyard-mgmt", "LANYARD_MGMT_OPTIONS=\"--listen "+b.addr+":443\"\n")
+	b.do("systemctl", "restart", "lanyard-mgmt")
+	b.joinOwn()
+	first = identity()
+	b.crashed()
 	b.do("rpm", "--force-debian", "--erase", "lanyard", "lanyard-mgmt")
 	for _, unit := range []string{"lanyard", "lanyard-mgmt"} {
 		if out, err := b.try("pgrep", "-x", unit); err == nil {
@@ -104,10 +109,27 @@ func TestRPMLife(t *testing.T) {
 		t.Error("removal touched the machine's identity")
 	}
 	// Data, what the administrator wrote, rpm's own, and folders of other packages that this machine does not have.
-	kept := regexp.MustCompile(`^\+ /(etc/xdg/autostart|usr/share/applications|usr/share/fish(/vendor_completions\.d)?)$|^\+ /var/lib/lanyard(-mgmt)?(/|$)|^\+ /etc/sysconfig(/lanyard\.rpmsave)?$|^~ /etc/(passwd|group|shadow|gshadow)$|^[+~-] /var/lib/rpm/`)
+	kept := regexp.MustCompile(`^\+ /(etc/xdg/autostart|usr/share/applications|usr/share/fish(/vendor_completions\.d)?)$|^\+ /var/lib/lanyard(-mgmt)?(/|$)|^\+ /etc/sysconfig(/lanyard(-mgmt)?\.rpmsave)?$|^~ /etc/(passwd|group|shadow|gshadow)$|^[+~-] /var/lib/rpm/`)
 	for _, line := range difference(before, b.holdings()) {
 		if !kept.MatchString(line) {
 			t.Errorf("after removal: %s", line)
 		}
 	}
+
+	// rpm knows no purge: the programs do it, before they go.
+	must("--install", two.rpm("lanyard"), one.rpm("lanyard-mgmt"))
+	b.write("/etc/sysconfig/lanyard", "# mine\n")
+	b.do("systemctl", "start", "lanyard")
+	for _, unit := range []string{"lanyard", "lanyard-mgmt"} {
+		if out, err := b.try(unit, "service", "uninstall"); err == nil || !strings.Contains(out, "remove the package") {
+			t.Errorf("%s service uninstall beside the package: %v, %s", unit, err, out)
+		}
+		if out := b.do(unit, "service", "uninstall", "--purge"); !strings.Contains(out, "remove the package") {
+			t.Errorf("%s service uninstall --purge: %s", unit, out)
+		}
+	}
+	if out := b.do("rpm", "--force-debian", "--erase", "lanyard", "lanyard-mgmt"); out != "" {
+		t.Logf("rpm --erase: %s", out)
+	}
+	b.left("after the purge", before, `^\+ /(etc/xdg/autostart|etc/sysconfig|usr/share/applications|usr/share/fish(/vendor_completions\.d)?)$|^[+~-] /var/lib/rpm/`)
 }

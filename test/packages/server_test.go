@@ -118,12 +118,14 @@ func TestServerFromAPlainProgram(t *testing.T) {
 	t.Parallel()
 	w := newTown(t)
 	b := w.boot("plain", 1)
-	program, err := os.ReadFile(filepath.Join(built, "bin", "lanyard-mgmt"))
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"lanyard", "lanyard-mgmt"} {
+		program, err := os.ReadFile(filepath.Join(built, "bin", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.write("/usr/local/bin/"+name, string(program))
+		b.do("chmod", "755", "/usr/local/bin/"+name)
 	}
-	b.write("/usr/local/bin/lanyard-mgmt", string(program))
-	b.do("chmod", "755", "/usr/local/bin/lanyard-mgmt")
 	before := b.holdings()
 
 	// Somebody tried it as root first: what it has left is the service's then.
@@ -193,6 +195,7 @@ func TestServerFromAPlainProgram(t *testing.T) {
 			t.Errorf("after %s it is %s", verb, s)
 		}
 	}
+	peerFromAPlainProgram(t, b)
 
 	// Gone, but for the data and whose it is.
 	b.do("lanyard-mgmt", "service", "uninstall")
@@ -227,7 +230,58 @@ func TestServerFromAPlainProgram(t *testing.T) {
 	}
 	b.exposed("lanyard-mgmt.service", 1.5)
 	b.do("dpkg", "--purge", "lanyard-mgmt")
-	if out := b.do("sh", "-c", "find / -xdev -iname '*lanyard*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/run/systemd/*' -not -path /usr/local/bin/lanyard-mgmt | sort; getent passwd lanyard-mgmt; getent group lanyard-mgmt || true"); out != "" {
+	b.do("rm", "/usr/local/bin/lanyard", "/usr/local/bin/lanyard-mgmt")
+	if out := b.traces() + b.do("sh", "-c", "getent passwd lanyard-mgmt; getent group lanyard-mgmt || true"); out != "" {
 		t.Errorf("after the purge of the package there is still:\n%s", out)
 	}
 }
+
+// A machine's service from a program that no package brought, in the network of the server that runs beside it: its removal
+// leaves the data, a purge nothing.
+func peerFromAPlainProgram(t *testing.T, b *box) {
+	t.Helper()
+	b.before = b.holdings()
+	b.do("lanyard", "service", "install")
+	b.joinOwn()
+	identity := b.do("sha256sum", "/var/lib/lanyard/default/state.json")
+	b.crashed()
+	if out := b.do("lanyard", "service", "uninstall"); !strings.Contains(out, "identity stays") {
+		t.Errorf("it says %q", out)
+	}
+	b.left("after uninstalling", b.before, `^\+ /var/lib/lanyard(/|$)`, serverData)
+	if now := b.do("sha256sum", "/var/lib/lanyard/default/state.json"); now != identity {
+		t.Error("uninstalling touched the machine's identity")
+	}
+	b.do("lanyard", "service", "install")
+	until(t, 20*time.Second, "the machine is part of its network again", func() error {
+		if hosts := b.read("/etc/hosts"); !strings.Contains(hosts, "plain.lanyard.internal") {
+			return errors.New(hosts)
+		}
+		return nil
+	})
+	b.enrolled("plain")
+	// What an administrator put there, and another profile of root's whose service was killed.
+	b.do("mkdir", "-p", "/etc/lanyard", "/var/lib/lanyard/work")
+	b.write("/etc/lanyard/limits.yaml", "")
+	b.write("/etc/default/lanyard", "# mine\n")
+	b.write("/etc/ssh/ssh_config.d/20-lanyard-work.conf", "# of the profile\n")
+	b.write("/etc/hosts", b.read("/etc/hosts")+"# BEGIN Lanyard work: written by the service, changes in here are lost\n100.64.0.9\tx.work.lanyard.internal\n# END Lanyard work\n")
+	// Nothing outside of the system's own places is purged.
+	if out, err := b.try("env", "LANYARD_STATE_DIR=/home", "lanyard", "service", "uninstall", "--purge"); err == nil || !strings.Contains(out, "LANYARD_STATE_DIR") {
+		t.Errorf("a purge of /home: %v, %s", err, out)
+	}
+	if s := b.property("lanyard", "ActiveState"); s != "active" {
+		t.Errorf("a refused purge left the service %s", s)
+	}
+	if out := b.do("lanyard", "service", "uninstall", "--purge"); !strings.Contains(out, "identity and settings") {
+		t.Errorf("it says %q", out)
+	}
+	b.left("after a purge", b.before, serverData)
+	if out, err := b.try("pgrep", "-x", "lanyard"); err == nil {
+		t.Errorf("still running after a purge: %s", out)
+	}
+	b.do("lanyard", "service", "uninstall", "--purge") // there is nothing to do, and it is no error
+}
+
+// serverData is what the server beside the machine writes meanwhile.
+const serverData = `^[+-] /var/lib/lanyard-mgmt/`
