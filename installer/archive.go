@@ -44,10 +44,7 @@ func (j *job) archiveTree(ctx context.Context, system, arch string) (tree, error
 	if system == "windows" {
 		ext = ".exe"
 	}
-	for _, p := range []program{peer, server, tray} {
-		if !j.has(p) {
-			continue
-		}
+	for _, p := range j.theirPrograms() {
 		file, err := j.compile(ctx, p, system, arch)
 		if errors.Is(err, errNoTray) {
 			continue

@@ -93,6 +93,17 @@ func build(ctx context.Context, o options, log io.Writer) (err error) {
 	return j.sums()
 }
 
+// theirPrograms are those of the packages that are made; the tray is part of the machines' one.
+func (j *job) theirPrograms() (list []program) {
+	for _, p := range j.packages {
+		list = append(list, p)
+		if p == peer && j.has(tray) {
+			list = append(list, tray)
+		}
+	}
+	return list
+}
+
 // emptyFolder removes what an earlier run made, and nothing else.
 func emptyFolder(dir string) error {
 	entries, err := os.ReadDir(dir)

@@ -48,7 +48,7 @@ macOS package as its only argument.`,
 	f.StringVar(&o.version, "version", "", "the `version`, as in 1.2.3 (default: of the newest git tag, with the number of commits since)")
 	f.Int64Var(&o.stamp, "stamp", 0, "the `time` that everything is dated, in seconds since 1970 (default: $SOURCE_DATE_EPOCH, else the commit's)")
 	f.StringSliceVar(&o.formats, "formats", allFormats, "what to make")
-	f.StringSliceVar(&o.packages, "packages", []string{peer.Name, server.Name}, "which packages, of the formats that have several")
+	f.StringSliceVar(&o.packages, "packages", []string{peer.Name, server.Name}, "which packages, and whose programs in archives and bills of materials")
 	f.StringSliceVar(&o.archs, "archs", []string{"amd64", "arm64"}, "processors")
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -51,10 +52,7 @@ type property struct {
 func (j *job) bills(ctx context.Context) error {
 	for _, system := range []string{"linux", "freebsd", "darwin", "windows"} {
 		for _, arch := range j.archs {
-			for _, p := range []program{peer, server, tray} {
-				if !j.has(p) {
-					continue
-				}
+			for _, p := range j.theirPrograms() {
 				file, err := j.compile(ctx, p, system, arch)
 				if errors.Is(err, errNoTray) {
 					continue
@@ -92,7 +90,7 @@ func (j *job) bill(p program, system, arch string, info *debug.BuildInfo) bill {
 		if m.Replace != nil {
 			m = m.Replace
 		}
-		purl := "pkg:golang/" + m.Path + "@" + m.Version
+		purl := "pkg:golang/" + m.Path + "@" + strings.ReplaceAll(m.Version, "+", "%2B") // as package URLs are written
 		c := component{Type: "library", Name: m.Path, Version: m.Version, PURL: purl, Ref: purl}
 		if m.Sum != "" {
 			c.Properties = []property{{"lanyard:go.sum", m.Sum}}
