@@ -20,13 +20,13 @@ func (d database) firstPerson() uint32 {
 	return 1000
 }
 
-// foreignGroups reports whether nsswitch.conf(5) names a source of groups that is not a file here.
-func (d database) foreignGroups() bool {
+// foreign reports whether nsswitch.conf(5) names a source of one of these databases that is not a file here.
+func (d database) foreign(databases ...string) bool {
 	lines, _ := readLines(filepath.Join(d.etc, "nsswitch.conf"))
 	for _, l := range lines {
 		l, _, _ = strings.Cut(l, "#")
 		db, sources, ok := strings.Cut(l, ":")
-		if db = strings.TrimSpace(db); !ok || db != "group" && db != "initgroups" {
+		if db = strings.TrimSpace(db); !ok || !slices.Contains(databases, db) {
 			continue
 		}
 		for _, s := range strings.Fields(sources) {

@@ -44,7 +44,7 @@ func TestRoot(t *testing.T) {
 }
 
 func TestFiles(t *testing.T) {
-	d := database{t.TempDir()}
+	d := database{etc: t.TempDir()}
 	for name, content := range map[string]string{
 		"passwd":        "root:x:0:0::/root:/bin/sh\nannabel:x:1002:1002::/home/annabel:/bin/sh\nann:x:1001:1005:Ann:/home/ann:\nsvc:x:300:300::/:/usr/sbin/nologin\nold:x:1003:1003::/h:/bin/sh\nminus:x:4294967295:1::/:/bin/sh\n",
 		"group":         "ann:x:1005:\nwheel:x:10:root,ann\nnot:x:11:annabel\ndev:x:12:bob,ann,eve\n",
@@ -82,7 +82,7 @@ func TestClosedMachineTakesRootOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d := database{filepath.Join(dir, "etc")}
+		d := database{etc: filepath.Join(dir, "etc")}
 		for name, content := range map[string]string{
 			"passwd": "root:x:0:0::/root:/bin/sh\nann:x:1001:1005:Ann:/home/ann:\n", "group": "ann:x:1005:\n", "login.defs": "",
 		} {
@@ -127,7 +127,7 @@ func TestMembersOfAGroupAreKnownByItsName(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d, ann := database{etc}, Account{Name: "ann", Gid: 1000, Groups: []uint32{1000, 70}}
+	d, ann := database{etc: etc}, Account{Name: "ann", Gid: 1000, Groups: []uint32{1000, 70}}
 	for group, want := range map[string]bool{"ops": true, "ann": true, "op": false, "odd": false, "": false, "70": false} {
 		if got := d.in(ann, group); got != want {
 			t.Errorf("%q: %v", group, got)

@@ -23,10 +23,15 @@ func SameName(canonical, asked string) bool { return canonical == asked }
 // Unresolved is what a name says of an account before anybody looks it up.
 func Unresolved(name string) Account { return Account{Name: name} }
 
-// database is where the account files lie; "/etc" but in tests.
-type database struct{ etc string }
+// database is where the account files lie, and the tools that ask others; the system's but in tests.
+type database struct {
+	etc   string
+	tools tools
+}
 
-func lookup(name string) (Account, error) { return database{"/etc"}.lookup(name) }
+func system() database { return database{etc: "/etc", tools: systemTools} }
+
+func lookup(name string) (Account, error) { return system().lookup(name) }
 
 // lookup asks the files first and other sources (LDAP, SSSD, systemd) through the system's own tools, as a
 // program without cgo cannot load name service modules.
@@ -35,15 +40,15 @@ func (d database) lookup(name string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	if found && !d.foreignGroups() {
+	if found && !d.foreign("group", "initgroups") {
 		a.Groups, err = d.groups(name, a.Gid)
 	} else {
 		if !found {
-			if a, err = other(name); err != nil {
+			if a, err = d.tools.other(name); err != nil {
 				return Account{}, err
 			}
 		}
-		a.Groups, err = groupsOf(name, a.Gid)
+		a.Groups, err = d.tools.groupsOf(name, a.Gid)
 	}
 	if err != nil {
 		return Account{}, fmt.Errorf("read the groups of %s: %w", name, err)
@@ -51,7 +56,11 @@ func (d database) lookup(name string) (Account, error) {
 	a.Privileged = a.Uid == 0
 	a.System = a.Uid < d.firstPerson() || a.Uid == 65534
 	a.NoLogin = noLogin(a.Shell)
-	a.Locked = a.Locked || d.expired(name, time.Now())
+	expired, err := d.expired(name, time.Now())
+	if err != nil {
+		return Account{}, err
+	}
+	a.Locked = a.Locked || expired
 	if a.Uid != 0 {
 		a.Notice, a.Closed = d.closed()
 	}
@@ -157,24 +166,33 @@ func noLogin(shell string) bool {
 	return err != nil && !os.IsPermission(err) || err == nil && (st.IsDir() || st.Mode()&0o111 == 0)
 }
 
-// expired reports whether shadow(5) says that the account has expired. A locked password is no reason to
-// refuse: passwords are not used here, and useradd leaves every new account with one.
-func (d database) expired(name string, now time.Time) bool {
+// expired reports whether shadow(5) says that the account has expired: the file, or a directory that keeps it (LDAP). A
+// locked password is no reason to refuse: passwords are not used here, and useradd leaves every new account with one.
+func (d database) expired(name string, now time.Time) (bool, error) {
 	b, err := os.ReadFile(filepath.Join(d.etc, "shadow"))
 	if err != nil {
-		return false // not root, or no such file: the system's own tools know no more
+		return false, nil //nolint:nilerr // not root, or no such file: the system's own tools know no more
 	}
 	for line := range bytes.Lines(b) {
 		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok && len(rest) > 0 && rest[0] == ':' {
-			f := strings.Split(strings.TrimRight(string(line), "\r\n"), ":")
-			if len(f) < 8 || f[7] == "" {
-				return false
-			}
-			days, err := strconv.ParseInt(f[7], 10, 64)
-			return err == nil && days >= 0 && now.Unix() >= days*24*60*60
+			return shadowExpired(string(line), name, now), nil
 		}
 	}
-	return false
+	if !d.foreign("shadow") {
+		return false, nil
+	}
+	line, err := d.tools.shadow(name)
+	return shadowExpired(line, name, now), err
+}
+
+// shadowExpired reads a line of shadow(5).
+func shadowExpired(line, name string, now time.Time) bool {
+	f := strings.Split(strings.TrimRight(line, "\r\n"), ":")
+	if f[0] != name || len(f) < 8 || f[7] == "" {
+		return false
+	}
+	days, err := strconv.ParseInt(f[7], 10, 64)
+	return err == nil && days >= 0 && now.Unix() >= days*24*60*60
 }
 
 func readLines(path string) ([]string, error) {
@@ -186,7 +204,7 @@ func readLines(path string) ([]string, error) {
 }
 
 // In reports whether the account is a member of the group of this name.
-func In(a Account, group string) bool { return database{"/etc"}.in(a, group) }
+func In(a Account, group string) bool { return system().in(a, group) }
 
 func (d database) in(a Account, group string) bool {
 	lines, _ := readLines(filepath.Join(d.etc, "group"))
@@ -195,10 +213,10 @@ func (d database) in(a Account, group string) bool {
 			return inLine(a, rest)
 		}
 	}
-	if CheckName(group) != nil || !d.foreignGroups() {
+	if CheckName(group) != nil || !d.foreign("group", "initgroups") {
 		return false
 	}
-	out, err := run("getent", "group", "--", group)
+	out, err := d.tools.run("getent", "group", "--", group)
 	if err != nil {
 		return false
 	}

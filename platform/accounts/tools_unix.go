@@ -18,11 +18,16 @@ import (
 // toolTime is how long a directory may take to answer.
 const toolTime = 5 * time.Second
 
+// tools are the folders that the system's tools are in: never one from a PATH that somebody else set.
+type tools []string
+
+var systemTools = tools{"/usr/bin", "/bin", "/usr/sbin", "/run/current-system/sw/bin"}
+
 // other asks sources other than the files: getent(1), and id(1) on macOS, which has none.
-func other(name string) (Account, error) {
-	out, err := run("getent", "passwd", "--", name)
+func (t tools) other(name string) (Account, error) {
+	out, err := t.run("getent", "passwd", "--", name)
 	if errors.Is(err, exec.ErrNotFound) {
-		out, err = run("id", "-P", "--", name)
+		out, err = t.run("id", "-P", "--", name)
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) || errors.Is(err, exec.ErrNotFound) {
 		return Account{}, fmt.Errorf("%q: %w", name, ErrNotFound)
@@ -38,8 +43,8 @@ func other(name string) (Account, error) {
 }
 
 // groupsOf asks id(1) for the numbers of all groups.
-func groupsOf(name string, gid uint32) ([]uint32, error) {
-	out, err := run("id", "-G", "--", name)
+func (t tools) groupsOf(name string, gid uint32) ([]uint32, error) {
+	out, err := t.run("id", "-G", "--", name)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +61,23 @@ func groupsOf(name string, gid uint32) ([]uint32, error) {
 	return gs, nil
 }
 
-// run runs a tool of the system: never one from a PATH that somebody else set.
-func run(tool string, args ...string) (string, error) {
+// shadow asks for a line of shadow(5) that is in no file here; "": there is none.
+func (t tools) shadow(name string) (string, error) {
+	out, err := t.run("getent", "shadow", "--", name)
+	exit := (*exec.ExitError)(nil)
+	if errors.Is(err, exec.ErrNotFound) || errors.As(err, &exit) && exit.Exited() { // 2: not found, 1: no such database
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("ask the system whether the account %q has expired: %w", name, err)
+	}
+	return out, nil
+}
+
+func (t tools) run(tool string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), toolTime)
 	defer cancel()
-	for _, dir := range []string{"/usr/bin", "/bin", "/usr/sbin", "/run/current-system/sw/bin"} {
+	for _, dir := range t {
 		p := filepath.Join(dir, tool)
 		if _, err := os.Stat(p); err != nil {
 			continue
