@@ -13,13 +13,14 @@ func itoa(n uint64) string { return strconv.FormatUint(n, 10) }
 func FuzzStack(f *testing.F) {
 	f.Add([]byte("session required pam_limits.so conf=/x\n@include y\nsession [a=b c] pam_env.so [envfile=a b]\n"))
 	f.Add([]byte("session include session\n-session \\\n optional pam_motd.so motd=:\n[\n"))
+	f.Add([]byte("session [success=-1 default=99999999999999999999] pam_permit.so\nsession substack x\nsession sufficient pam_succeed_if.so service in\nsession [=] pam_deny.so service in a:b c\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := stack{root: t.TempDir()}
 		s.parse(b, maxDepth) // without files
 		if len(s.modules) > maxStack {
 			t.Error("too many modules")
 		}
-		Of(s.root, s.modules)
+		Of(s.root, flow("sshd", s.modules))
 	})
 }
 

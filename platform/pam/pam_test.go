@@ -55,6 +55,68 @@ func TestStackFollowsIncludesAndTakesSessionModulesOnly(t *testing.T) {
 	}
 }
 
+// As libpam goes on from one module to the next.
+func TestJumpsPassOverModules(t *testing.T) {
+	for _, c := range []struct {
+		stack, want string
+		unsure      string
+	}{
+		{"[default=1] permit|requisite deny|required permit|optional systemd", "permit permit systemd", ""}, // Debian's
+		{"[success=1 default=ignore] succeed_if service in crond quiet use_uid|required unix", "succeed_if unix", ""},
+		{"[success=1 default=ignore] succeed_if service !~ gdm* service !~ su* quiet|[default=1] lastlog nowtmp|optional lastlog silent", "succeed_if lastlog", ""}, // Red Hat's
+		{"[success=2 default=ignore] limits|optional env|optional motd|optional umask", "limits umask", ""},
+		{"[success=1 default=ignore] succeed_if uid >= 1000|required limits", "succeed_if limits", "succeed_if"},
+		{"[success=1] succeed_if uid >= 1000 service = cron|required limits", "succeed_if limits", ""},
+		{"[success=1 default=ignore] localuser|required limits", "localuser limits", "localuser"},
+		{"[default=ignore] localuser|required limits", "localuser limits", ""},
+		{"[default=1] localuser|required limits|optional env", "localuser env", ""},
+		{"[success=ok default=1] deny|required limits|optional env", "deny env", ""},
+		{"[success=ok session_err=ignore default=1] deny|required limits", "deny limits", ""},
+		{"sufficient permit|required limits", "permit", ""},
+		{"sufficient deny|required limits", "deny limits", ""},
+		{"sufficient sss|required limits", "sss limits", "sss"},
+		{"[success=done] limits|required env", "limits", ""},
+		{"optional limits|[success=99] env|required motd", "limits env", ""},
+		{"[success=-1] limits|required env", "limits env", ""},
+		{"substack sub|required env", "permit env", ""},                        // its end is no other's
+		{"[success=1] limits|substack sub|required env", "limits env", ""},     // which counts as one
+		{"[success=1] limits|substack sub|substack sub", "limits permit", ""},  // each
+		{"[success=1] limits|include sub|required env", "limits motd env", ""}, // and an include as what it holds
+		{"include jump|required motd|required env", "permit env", ""},          // out of which a jump leads
+		{"substack jump|required motd|required env", "permit motd env", ""},    // and not out of a substack
+		{"optional warn|[ignore=1 default=ok] warn|required env", "warn warn", ""},
+	} {
+		var text strings.Builder
+		for l := range strings.SplitSeq(c.stack, "|") {
+			control, rest, _ := strings.Cut(l, " ")
+			if strings.HasPrefix(l, "[") {
+				control, rest, _ = strings.Cut(l, "] ")
+				control += "]"
+			}
+			if control != "include" && control != "substack" {
+				rest = "pam_" + strings.Replace(rest+" ", " ", ".so ", 1)
+			}
+			text.WriteString("session " + control + " " + rest + "\n")
+		}
+		root := tree(t, map[string]string{
+			"etc/pam.d/sshd": text.String(),
+			"etc/pam.d/sub":  "session sufficient pam_permit.so\nsession required pam_motd.so\n",
+			"etc/pam.d/jump": "session [success=1] pam_permit.so\n",
+		})
+		all, _, _ := Stack(root, "sshd")
+		var names []string
+		for _, m := range all {
+			names = append(names, strings.TrimPrefix(m.Name, "pam_"))
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.stack, got, c.want)
+		}
+		if s, service := Read(root); strings.TrimPrefix(strings.Join(s.Unsure, " "), "pam_") != c.unsure || service != "sshd" {
+			t.Errorf("%s: unsure %q of %s, want %q", c.stack, s.Unsure, service, c.unsure)
+		}
+	}
+}
+
 func TestMessageOfTheDayIsTheOneThatPAMWouldShow(t *testing.T) {
 	root := tree(t, map[string]string{"etc/motd": "", "usr/lib/motd": "", "etc/motd.d/b": "", "run/motd.d/b": "", "run/motd.d/a": ""})
 	paths := func(args ...string) (out []string) {

@@ -16,6 +16,11 @@ import (
 type Module struct {
 	Name string // as in "pam_limits"
 	Args []string
+	// Unsure: which modules come after it depends on what it answers, which nobody asks here.
+	Unsure bool
+
+	control string // as in "[success=1 default=ignore]", without the brackets
+	level   int    // of substacks
 }
 
 // Limits on configuration files, which are the administrator's and small.
@@ -25,12 +30,27 @@ const (
 	maxStack = 512       // modules
 )
 
-// Stack is the session modules of a service, in order, with includes followed, as they stand in the folders of root
-// (root is "" but in tests). Files that it read are files. ok is false where nothing is said of the service.
+// services whose PAM configuration holds, the first that is there: one for Lanyard alone, and what sessions of others
+// have.
+var services = []string{"lanyard", "sshd", "login"}
+
+// Read says what sessions get on the machine, and the service that says so; "": there is no PAM configuration. root is ""
+// but in tests.
+func Read(root string) (s Session, service string) {
+	for _, service := range services {
+		if stack, _, ok := Stack(root, service); ok {
+			return Of(root, stack), service
+		}
+	}
+	return Session{Mode: -1}, ""
+}
+
+// Stack is the session modules of a service, in order, with includes followed and without those that others pass over,
+// as they stand in the folders of root (root is "" but in tests). Files that it read are files. ok is false where nothing is said of the service.
 func Stack(root, service string) (all []Module, files []string, ok bool) {
 	s := stack{root: root}
 	s.read(service, 0)
-	return s.modules, s.files, s.found
+	return flow(service, s.modules), s.files, s.found
 }
 
 type stack struct {
@@ -38,6 +58,7 @@ type stack struct {
 	modules []Module
 	files   []string
 	found   bool
+	level   int
 }
 
 // folders in the order in which libpam looks.
@@ -80,11 +101,20 @@ func (s *stack) parse(b []byte, depth int) {
 		if len(f) < 3 || strings.ToLower(strings.TrimPrefix(f[0], "-")) != "session" || len(s.modules) >= maxStack {
 			continue
 		}
-		if c := strings.ToLower(f[1]); c == "include" || c == "substack" {
+		switch strings.ToLower(f[1]) {
+		case "include":
 			s.read(f[2], depth+1)
 			continue
+		case "substack":
+			s.modules = append(s.modules, Module{level: s.level})
+			s.level++
+			s.read(f[2], depth+1)
+			s.level--
+			continue
 		}
-		s.modules = append(s.modules, Module{Name: strings.TrimSuffix(filepath.Base(f[2]), ".so"), Args: f[3:]})
+		s.modules = append(s.modules, Module{
+			Name: strings.TrimSuffix(filepath.Base(f[2]), ".so"), Args: f[3:], control: f[1], level: s.level,
+		})
 	}
 }
 
@@ -139,6 +169,8 @@ type Session struct {
 	Keyring bool
 	// Others are modules that do something which is not done here.
 	Others []string
+	// Unsure are modules by whose answer PAM may pass over others; here all of those count.
+	Unsure []string
 }
 
 // done are modules with nothing left to do for us: they belong to passwords, or sessions have what they give.
@@ -152,6 +184,9 @@ var done = []string{
 func Of(root string, stack []Module) Session {
 	s := Session{Mode: -1}
 	for _, m := range stack {
+		if m.Unsure && !slices.Contains(s.Unsure, m.Name) {
+			s.Unsure = append(s.Unsure, m.Name)
+		}
 		switch m.Name {
 		case "pam_env":
 			if f := m.arg("envfile", "/etc/environment"); m.arg("readenv", "1") != "0" {

@@ -66,7 +66,7 @@ func Run(ctx context.Context, p Patient) []Finding {
 	v := &visit{Patient: p}
 	var out []Finding
 	for _, check := range []func(context.Context, *visit) []Finding{
-		service, network, management, clock, signedIn, dropIn, weakened, clients, serving, problems,
+		service, network, management, clock, signedIn, dropIn, weakened, clients, serving, sessions, problems,
 	} {
 		out = append(out, check(ctx, v)...)
 	}

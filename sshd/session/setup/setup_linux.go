@@ -2,6 +2,7 @@ package setup
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,6 +28,7 @@ type System struct {
 
 	mu      sync.Mutex // guards the rest
 	profile *profile
+	lacking string     // modules of PAM that the log names already
 	motd    sync.Mutex // held while the scripts of update-motd(5) run
 }
 
@@ -50,10 +52,6 @@ type profile struct {
 // fresh is how long an administrator may wait for a change to hold.
 const fresh = 2 * time.Second
 
-// services whose PAM configuration holds, the first that is there: one for Lanyard alone, and what sessions of others
-// have.
-var services = []string{"lanyard", "sshd", "login"}
-
 func (s *System) load() *profile {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,14 +59,9 @@ func (s *System) load() *profile {
 		return p
 	}
 	p := &profile{read: time.Now(), umask: defaultUmask, rules: make(map[string]pam.Rules)}
-	for _, service := range services {
-		stack, _, ok := pam.Stack(s.root, service)
-		if !ok {
-			continue
-		}
-		p.pam, p.stack = pam.Of(s.root, stack), true
-		break
-	}
+	var service string
+	p.pam, service = pam.Read(s.root)
+	p.stack = service != ""
 	config := readConfig(filepath.Join(s.root, "/etc/ssh/sshd_config"))
 	if !p.stack {
 		for _, f := range []string{"/etc/environment", "/etc/default/locale"} {
@@ -147,6 +140,7 @@ const openFiles = 1024
 // Plan says what a program gets. Without root only what the account could do itself.
 func (s *System) Plan(a Ask) *Plan {
 	f := s.load()
+	s.warn(f, a.Log)
 	p := &Plan{Env: f.env, Umask: f.umask, sys: s, ask: a}
 	root := os.Geteuid() == 0
 	if a.Login {
@@ -177,6 +171,17 @@ func (s *System) Plan(a Ask) *Plan {
 	}
 	p.Hold = p.logind || p.update || a.TTY != "" || len(p.raise) > 0 || p.rules.Priority != nil
 	return p
+}
+
+// warn names the modules of PAM that sessions go without, once.
+func (s *System) warn(f *profile, log *slog.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lacking := strings.Join(f.pam.Others, " ")
+	if lacking != s.lacking && lacking != "" {
+		log.Warn("sessions begin without modules of the PAM configuration that are not known here", "modules", lacking)
+	}
+	s.lacking = lacking
 }
 
 // rulesFor reads the limits of an account. A directory that is asked for groups may hang: nobody else waits for it.
