@@ -306,11 +306,16 @@ func (c *conn) refusal(err error) error {
 	if code == reason.TokenMissing && c.prompts { // who comes with keys of their own is asked next
 		return err
 	}
-	message := code.Line() + "\n"
+	return &ssh.BannerError{Err: err, Message: message(err)}
+}
+
+// message is what the person reads of a refusal.
+func message(err error) string {
+	line := codeOf(err).Line() + "\n"
 	if closed := (*closedError)(nil); errors.As(err, &closed) && closed.notice != "" {
-		message = printable(closed.notice) + "\n" + message
+		return printable(closed.notice) + "\n" + line
 	}
-	return &ssh.BannerError{Err: err, Message: message}
+	return line
 }
 
 // closedError is a refusal by nologin(5), with its text.

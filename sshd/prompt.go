@@ -98,11 +98,10 @@ func (c *conn) prompt(meta ssh.ConnMetadata, ask ssh.KeyboardInteractiveChalleng
 // tell shows the person why they are refused where they look: as one more prompt, without questions (RFC 4256 §3.2).
 // PuTTY's plink hides banners.
 func (c *conn) tell(ask ssh.KeyboardInteractiveChallenge, err error) error {
-	code := codeOf(err)
 	c.mu.Lock()
-	c.told = code
+	c.told = codeOf(err)
 	c.mu.Unlock()
-	_, _ = ask("", code.Line()+"\n", nil, nil) // who has hung up is not told
+	_, _ = ask("", message(err), nil, nil) // who has hung up is not told
 	return err
 }
 

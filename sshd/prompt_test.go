@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -366,6 +367,21 @@ func TestHangUpAtThePromptLeavesNothing(t *testing.T) {
 				t.Errorf("left over: %d prompts (%v), %d connections (%d)", l.srv.prompting, l.srv.prompts, l.srv.waiting, len(l.srv.conns))
 			}
 		})
+	}
+}
+
+// What the machine's administrator says in nologin(5) is shown at the prompt, too.
+func TestClosedMachineSaysSoAtThePrompt(t *testing.T) {
+	l := newLab(t)
+	prompting(l, nil)
+	l.closed.Store(true)
+	p := &client{}
+	if c, err := p.dial(l); err == nil {
+		c.Close()
+		t.Fatal("let in")
+	}
+	if want := "The disks are being changed.\nBack at ]0;seven.\n" + reason.NoLogins.Line() + "\n"; !slices.Equal(p.told, []string{want}) || len(p.banner) != 0 {
+		t.Errorf("told %q and by banner %q, want %q", p.told, p.banner, want)
 	}
 }
 
