@@ -11,6 +11,8 @@
 // Runs are interleaved A B, B A, A B, ...; a ratio is that of the medians, Lanyard to sshd: below 1 is better for time, CPU and
 // memory, above 1 for speed (sftp_, exec_, forward_, rsync_, git_ and handshakes_per_cpu). peers_250_ms is in ms.
 //
+// It exits with 1 when a goal is missed, after everything was measured and written.
+//
 //	BENCH_PAIRS=30       pairs of each timed run
 //	BENCH_JSON=FILE      {name: ratio}
 //	BENCH_ONLY=a,b       only these names
@@ -76,6 +78,7 @@ type results struct {
 	names  []string
 	ratios map[string]float64
 	only   []string
+	missed []string // goals
 }
 
 func (r *results) wants(name string) bool {
@@ -93,6 +96,7 @@ func (r *results) add(name string, ratio float64, format string, args ...any) {
 		verdict = fmt.Sprintf("goal %s %.2f", sign, g.ratio)
 		if !met {
 			verdict += "  MISSED"
+			r.missed = append(r.missed, name)
 		}
 	}
 	r.names = append(r.names, name)
@@ -120,7 +124,7 @@ func run(ctx context.Context, bin string) (err error) {
 		return err
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && !errors.Is(err, errMissed) {
 			fmt.Fprint(os.Stderr, b.lab.Logs(30))
 		}
 		err = errors.Join(err, b.close())
@@ -132,12 +136,24 @@ func run(ctx context.Context, bin string) (err error) {
 		}
 	}
 	fmt.Printf("\n%.0f s\n", time.Since(start).Seconds())
-	if name := os.Getenv("BENCH_JSON"); name != "" {
+	return r.write(os.Getenv("BENCH_JSON"))
+}
+
+var errMissed = errors.New("goals were missed")
+
+// write writes the ratios to a file, unless it has no name, and returns what goals were missed.
+func (r *results) write(name string) error {
+	if name != "" {
 		out, err := json.MarshalIndent(r.ratios, "", "  ")
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(name, append(out, '\n'), 0o644)
+		if err := os.WriteFile(name, append(out, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	if len(r.missed) > 0 {
+		return fmt.Errorf("%w: %s", errMissed, strings.Join(r.missed, " "))
 	}
 	return nil
 }
