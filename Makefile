@@ -15,7 +15,7 @@ GO ?= go
 export CGO_ENABLED := 0
 BIN := .build/bin
 # The programs, and the programs of the tests.
-MAINS := lanyard=./service lanyard-mgmt=./mgmt $(if $(wildcard tray/*.go),lanyard-tray=./tray) $(if $(wildcard installer/*.go),lanyard-pack=./installer)
+MAINS := lanyard=./service lanyard-helper=./service/helper lanyard-mgmt=./mgmt $(if $(wildcard tray/*.go),lanyard-tray=./tray) $(if $(wildcard installer/*.go),lanyard-pack=./installer)
 TOOLS := browser=./test/browser gosftp=./test/gosftp hostile=./test/hostile issuer=./test/issuer proxy=./test/proxy relay=./test/relay skew=./test/skew
 CROSS_SYSTEMS ?= linux windows darwin freebsd
 CROSS_ARCHS ?= amd64 arm64

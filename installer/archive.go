@@ -44,7 +44,7 @@ func (j *job) archiveTree(ctx context.Context, system, arch string) (tree, error
 	if system == "windows" {
 		ext = ".exe"
 	}
-	for _, p := range j.theirPrograms() {
+	for _, p := range j.theirPrograms(system) {
 		file, err := j.compile(ctx, p, system, arch)
 		if errors.Is(err, errNoTray) {
 			continue

@@ -45,6 +45,7 @@ var (
 	peer   = program{"lanyard", "service"}
 	tray   = program{"lanyard-tray", "tray"}
 	server = program{"lanyard-mgmt", "mgmt"}
+	helper = program{"lanyard-helper", "service/helper"} // a part of peer
 )
 
 func build(ctx context.Context, o options, log io.Writer) (err error) {
@@ -93,10 +94,13 @@ func build(ctx context.Context, o options, log io.Writer) (err error) {
 	return j.sums()
 }
 
-// theirPrograms are those of the packages that are made; the tray is part of the machines' one.
-func (j *job) theirPrograms() (list []program) {
+// theirPrograms are those of the packages that are made; tray and helper are parts of the machines' one.
+func (j *job) theirPrograms(system string) (list []program) {
 	for _, p := range j.packages {
 		list = append(list, p)
+		if p == peer && system != "windows" {
+			list = append(list, helper)
+		}
 		if p == peer && j.has(tray) {
 			list = append(list, tray)
 		}

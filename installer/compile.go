@@ -40,6 +40,9 @@ func (j *job) compile(ctx context.Context, p program, system, arch string) (stri
 	}
 	file := filepath.Join(j.work, name)
 	flags := "-s -w -X lanyard/platform/release.stamped=" + j.version.String()
+	if p == helper {
+		flags = "-s -w -X main.stamped=" + j.version.String()
+	}
 	if system == "windows" && p == tray {
 		flags += " -H windowsgui"
 	}

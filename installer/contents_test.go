@@ -31,7 +31,7 @@ func newContents(t *testing.T, tools ...string) *signer {
 		if system != "freebsd" {
 			from = filepath.Join(s.dir, from, "tiny")
 		}
-		for _, p := range []program{peer, server, tray} {
+		for _, p := range []program{peer, helper, server, tray} {
 			if p != tray || system != "darwin" {
 				s.job.programs[target{p, system, "amd64"}] = from
 			}
@@ -126,7 +126,8 @@ func TestArchivesHoldThePrograms(t *testing.T) {
 	}
 	texts := []string{"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"}
 	for system, programs := range map[string][]string{
-		"linux": {"lanyard", "lanyard-mgmt", "lanyard-tray"}, "freebsd": {"lanyard", "lanyard-mgmt", "lanyard-tray"}, "darwin": {"lanyard", "lanyard-mgmt"},
+		"linux": {"lanyard", "lanyard-helper", "lanyard-mgmt", "lanyard-tray"}, "freebsd": {"lanyard", "lanyard-helper", "lanyard-mgmt", "lanyard-tray"},
+		"darwin":  {"lanyard", "lanyard-helper", "lanyard-mgmt"},
 		"windows": {"lanyard.exe", "lanyard-mgmt.exe", "lanyard-tray.exe"},
 	} {
 		top := "lanyard-1.2.3-" + system + "-amd64"
@@ -171,7 +172,8 @@ func TestBillsNameEachModule(t *testing.T) {
 	made := s.made()
 	var names []string
 	for system, programs := range map[string][]string{
-		"linux": {"lanyard", "lanyard-mgmt", "lanyard-tray"}, "freebsd": {"lanyard", "lanyard-mgmt", "lanyard-tray"}, "darwin": {"lanyard", "lanyard-mgmt"},
+		"linux": {"lanyard", "lanyard-helper", "lanyard-mgmt", "lanyard-tray"}, "freebsd": {"lanyard", "lanyard-helper", "lanyard-mgmt", "lanyard-tray"},
+		"darwin":  {"lanyard", "lanyard-helper", "lanyard-mgmt"},
 		"windows": {"lanyard", "lanyard-mgmt", "lanyard-tray"},
 	} {
 		for _, p := range programs {

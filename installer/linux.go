@@ -100,7 +100,7 @@ func (j *job) linuxPackage(ctx context.Context, format string, p program, arch s
 // folders are those that nobody else has anything in.
 func folders(t tree) (list []string) {
 	for _, e := range t.sorted() {
-		if d := path.Dir(e.Path); strings.HasPrefix(d, "/usr/share/doc/") && !slices.Contains(list, d) {
+		if d := path.Dir(e.Path); (strings.HasPrefix(d, "/usr/share/doc/") || d == "/usr/lib/lanyard") && !slices.Contains(list, d) {
 			list = append(list, d)
 		}
 	}
@@ -124,6 +124,11 @@ func (j *job) linuxTree(ctx context.Context, p program, arch string) (tree, erro
 	}
 	bin := "/usr/bin/" + p.Name
 	t.program(bin, file)
+	if p == peer {
+		small, err := j.compile(ctx, helper, "linux", arch)
+		errs = append(errs, err)
+		t.program("/usr/lib/lanyard/lanyard-helper", small)
+	}
 	service := need(unit(units.Systemd, p, bin))
 	only("deb", "/lib/systemd/system/"+p.Name+".service", 0o644, service)
 	for _, format := range []string{"rpm", "archlinux"} {

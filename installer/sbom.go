@@ -52,7 +52,7 @@ type property struct {
 func (j *job) bills(ctx context.Context) error {
 	for _, system := range []string{"linux", "freebsd", "darwin", "windows"} {
 		for _, arch := range j.archs {
-			for _, p := range j.theirPrograms() {
+			for _, p := range j.theirPrograms(system) {
 				file, err := j.compile(ctx, p, system, arch)
 				if errors.Is(err, errNoTray) {
 					continue

@@ -394,7 +394,7 @@ func (c *conn) sessionLogin(life context.Context, g *grant) *session.Login {
 	c.mu.Unlock()
 	id := api.NewID("c")
 	return &session.Login{
-		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Scope: scope.Channel(id),
+		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Starter: c.s.cfg.Starter, Scope: scope.Channel(id),
 		System: c.s.system, From: c.remote.Addr(),
 		Can: c.can(g), Moved: c.moved, Life: c.s.life, Go: c.s.run,
 		Agent: func() (string, error) { return c.agent(life, g) },

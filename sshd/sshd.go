@@ -78,12 +78,12 @@ type Config struct {
 	// SignIn asks for a person to sign in for one session (keyboard-interactive), where a rule has prompts; nil: never.
 	SignIn func(context.Context, SignInRequest) (*SignIn, error)
 	// Helper is the argv prefix of this program's session helper, as in {"/usr/bin/lanyard", "openssh"}. File
-	// transfer runs as the target user in a process of "Helper... session-sftp", and programs begin as "Helper...
-	// session-start", see HelperMain.
-	Helper []string
-	Log    *slog.Logger
-	Now    func() time.Time // nil: time.Now
-	Limits Limits
+	// transfer runs as the target user in a process of "Helper... session-sftp", and programs begin as "Starter...
+	// session-start", see HelperMain. Starter is Helper when nil.
+	Helper, Starter []string
+	Log             *slog.Logger
+	Now             func() time.Time // nil: time.Now
+	Limits          Limits
 }
 
 // SessionInfo describes an authenticated connection.
@@ -109,6 +109,9 @@ func (c *Config) fill() error {
 		return errors.New("the SSH server needs Source, State, Audit and Self")
 	case len(c.Helper) == 0:
 		return errors.New("the SSH server does not know its session helper")
+	}
+	if c.Starter == nil {
+		c.Starter = c.Helper
 	}
 	if c.Accounts == nil {
 		c.Accounts = accounts.Lookup

@@ -53,6 +53,7 @@ type Options struct {
 // Daemon runs.
 type Daemon struct {
 	opt     Options
+	helper  string // see helperOf
 	paths   paths.Paths
 	log     *slog.Logger
 	now     func() time.Time
@@ -109,7 +110,7 @@ func Open(opt Options) (*Daemon, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	d := &Daemon{opt: opt, paths: paths.For(opt.Profile), log: opt.Log, now: opt.Now, asks: asks.New(opt.Now), changed: make(chan struct{})}
+	d := &Daemon{opt: opt, helper: helperOf(opt.Program), paths: paths.For(opt.Profile), log: opt.Log, now: opt.Now, asks: asks.New(opt.Now), changed: make(chan struct{})}
 	d.started = d.now()
 	if err := d.folder(); err != nil {
 		return nil, err

@@ -105,6 +105,7 @@ func (n *network) open(ctx context.Context) (err error) {
 		Audit:    d.record,
 		SignIn:   n.signIn,
 		Helper:   []string{d.opt.Program, "openssh"},
+		Starter:  []string{d.helper, "openssh"},
 		Log:      d.log, Now: d.now,
 		UnknownKey: n.unknownKey,
 	})
@@ -328,7 +329,7 @@ func (n *network) tunnel() *tunnel.Tunnel {
 // written brings OpenSSH's configuration up to date with a map that is on disk.
 func (n *network) written(m *api.Map) {
 	files, err := sshconfig.Apply(sshconfig.Input{
-		Map: m, Paths: n.d.paths, Program: n.d.opt.Program, Userspace: n.userspace(),
+		Map: m, Paths: n.d.paths, Program: n.d.opt.Program, Helper: n.d.helper, Userspace: n.userspace(),
 	})
 	if files != nil {
 		for _, why := range files.LeftOut {

@@ -44,6 +44,8 @@ type Input struct {
 	// Program is the absolute path of lanyard. On Windows it must be free of blanks, and only administrators may
 	// write it.
 	Program string
+	// Helper is the absolute path of what does "openssh prepare" in its place; Program when empty.
+	Helper string
 	// Userspace: the overlay is not an interface of this machine; ssh needs ProxyCommand as its way out.
 	Userspace bool
 }
@@ -78,6 +80,12 @@ func Render(in Input) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
+	helper := program
+	if in.Helper != "" {
+		if helper, err = shellWord(in.Helper); err != nil {
+			return nil, err
+		}
+	}
 	out := &Files{}
 	peers := out.valid(m)
 	var b, known bytes.Buffer
@@ -104,7 +112,7 @@ func Render(in Input) (*Files, error) {
 		return nil, err
 	}
 	for _, w := range wants(peers) {
-		exec := fmt.Sprintf("%s openssh prepare %s %s", program, in.Paths.Profile, m.Self.ID)
+		exec := fmt.Sprintf("%s openssh prepare %s %s", helper, in.Paths.Profile, m.Self.ID)
 		if w.age > 0 || w.accounts != "" {
 			exec += fmt.Sprintf(" %d", w.age)
 		}

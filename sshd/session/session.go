@@ -30,6 +30,7 @@ type Login struct {
 	Account accounts.Account
 	Env     []string     // SSH_CONNECTION and the like, added to what the account gets
 	Helper  []string     // argv prefix of the session helper
+	Starter []string     // and of that which programs begin as
 	Scope   *spawn.Scope // the channel's
 	System  *setup.System
 	From    netip.Addr // where the person comes from

@@ -29,8 +29,8 @@ func (s *Session) launch(c spawn.Command, what string) spawn.Command {
 		o.X11, o.Xauth = s.x11.Protocol+" "+s.x11.Cookie, xauth()
 	}
 	s.mu.Unlock()
-	c.Argv = start.Argv(s.login.Helper, c.Account.Home, c.Path, c.Argv)
-	c.Path = s.login.Helper[0]
+	c.Argv = start.Argv(s.login.Starter, c.Account.Home, c.Path, c.Argv)
+	c.Path = s.login.Starter[0]
 	c.Env = append(c.Env, start.Variable+"="+o.String())
 	return c
 }
