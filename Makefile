@@ -56,7 +56,8 @@ TOOLS_NEEDED += sshd=openssh-server xauth=xauth python3=python3 nft=nftables ip=
 # program=package; a path stands for a file that must be there.
 TOOLS_NEEDED_clients := sshd=openssh-server sftp=openssh-client ssh-copy-id=openssh-client ssh-audit=ssh-audit rsync=rsync git=git \
   sshfs=sshfs ansible=ansible-core python3=python3 /usr/lib/python3/dist-packages/paramiko=python3-paramiko plink=putty-tools \
-  psftp=putty-tools puttygen=putty-tools dbclient=dropbear-bin lftp=lftp mosh-server=mosh curl=curl pkill=procps
+  psftp=putty-tools puttygen=putty-tools dbclient=dropbear-bin lftp=lftp mosh-server=mosh curl=curl pkill=procps \
+  /usr/share/doc/libssh-4=libssh-4
 # A pretended Windows machine (test/wine), and MSI packages.
 TOOLS_WINE := /usr/lib/wine/wine64=wine64 x86_64-w64-mingw32-gcc=gcc-mingw-w64-x86-64
 TOOLS_NEEDED_desktop := $(TOOLS_WINE) Xvfb=xvfb xdotool=xdotool import=imagemagick xdpyinfo=x11-utils xsetroot=x11-xserver-utils \

@@ -86,10 +86,24 @@ printf '%s\n' "cd $R" "rm hard" "rm soft" "rm d/moved" "rmdir d" >batch; sftp -q
 rc=0; echo "get $R/nothing" | sftp -qb - $T >/dev/null 2>&1 || rc=$?; [ $rc = 1 ]`,
 	},
 	{
-		name: "ssh-copy-id", does: "says that no key is needed", state: works,
+		name: "OpenSSH sftp", does: "modes: by the umask, `put -p`, mkdir", state: works,
 		script: `
-ssh-keygen -q -t ed25519 -N '' -f new; ssh-copy-id -i new.pub $T >out 2>&1 </dev/null || { cat out; exit 1; }
-grep -qE 'All keys were skipped|Number of key.s. added: 1' out || { cat out; exit 1; }`,
+for f in 666 777 604 600; do echo $f >f$f; chmod $f f$f; touch -d 2001-02-03 f$f; done
+printf '%s\n' "cd $R" "put f666" "put f777" "put f604" "put f600" "put -p f777 kept" "put -p f604 shut" "mkdir d" "put f600 f777" >batch
+sftp -qb batch $T >/dev/null
+got=$(ssh $T "cd $R; stat -c '%n %a' *; stat -c %Y kept shut; umask" | tr '\n' ' ')
+want="d 755 f600 600 f604 604 f666 644 f777 755 kept 777 shut 604 $(stat -c %Y f777) $(stat -c %Y f604) 0022 "
+[ "$got" = "$want" ] || { echo "$got"; echo "want $want"; exit 1; }`,
+	},
+	{
+		name: "ssh-copy-id", does: "says that no key is needed, and installs none", state: works,
+		script: `
+before=$(ssh $T 'cat ~/.ssh/authorized_keys | md5sum')
+ssh-keygen -q -t ed25519 -N '' -f new; rc=0; ssh-copy-id -i new.pub $T >out 2>&1 </dev/null || rc=$?
+[ $rc = 0 ] || { cat out; exit 1; }
+grep -q 'WARNING: All keys were skipped because they already exist on the remote system' out || { cat out; exit 1; }
+if grep -q 'Number of key' out; then cat out; exit 1; fi
+[ "$(ssh $T 'cat ~/.ssh/authorized_keys | md5sum')" = "$before" ]`,
 	},
 	{
 		name: "rsync", does: "a tree up, changed, down, with --delete", state: works,
@@ -147,6 +161,68 @@ assert s.stat(r + "/big").st_size == 5242880 and s.listdir(r) == ["big"] and s.n
 c.close()
 EOF
 python3 -W ignore try.py; cmp big back`,
+	},
+	{
+		name: "libssh", does: "exec, exit status, SFTP, with key and certificate files", state: works,
+		script: `
+cat >try.py <<'EOF'
+import os
+from ctypes import CDLL, POINTER, byref, c_char_p, c_int, c_void_p, c_uint32, c_size_t, c_ssize_t, c_uint64, create_string_buffer
+lib = CDLL("libssh.so.4")
+def fn(name, result, *args):
+    f = getattr(lib, name)
+    f.restype, f.argtypes = result, args
+    return f
+P = c_void_p
+s = fn("ssh_new", P)()
+option = fn("ssh_options_set", c_int, P, c_int, c_char_p)
+for what, value in ((0, os.environ["ADDR"]), (2, os.environ["PORT"]), (4, "deploy")):  # HOST, PORT_STR, USER
+    assert option(s, what, value.encode()) == 0
+why = fn("ssh_get_error", c_char_p, P)
+assert fn("ssh_connect", c_int, P)(s) == 0, why(s)
+key = P()
+assert fn("ssh_pki_import_privkey_file", c_int, c_char_p, c_char_p, P, P, POINTER(P))(os.environ["KEY"].encode(), None, None, None, byref(key)) == 0
+if os.environ["CERT"]:
+    cert = P()
+    assert fn("ssh_pki_import_cert_file", c_int, c_char_p, POINTER(P))(os.environ["CERT"].encode(), byref(cert)) == 0
+    assert fn("ssh_pki_copy_cert_to_privkey", c_int, P, P)(cert, key) == 0
+assert fn("ssh_userauth_publickey", c_int, P, c_char_p, P)(s, None, key) == 0, why(s)
+big = open("big", "rb").read()
+
+c = fn("ssh_channel_new", P, P)(s)
+assert fn("ssh_channel_open_session", c_int, P)(c) == 0, why(s)
+assert fn("ssh_channel_request_exec", c_int, P, c_char_p)(c, b"cat; echo err >&2; exit 5") == 0, why(s)
+assert fn("ssh_channel_write", c_int, P, c_char_p, c_uint32)(c, b"text", 4) == 4
+assert fn("ssh_channel_send_eof", c_int, P)(c) == 0
+def read(err):
+    all, buf = b"", create_string_buffer(1000)
+    while (n := fn("ssh_channel_read", c_int, P, c_char_p, c_uint32, c_int)(c, buf, 1000, err)) > 0:
+        all += buf.raw[:n]
+    assert n == 0, why(s)
+    return all
+assert (read(0), read(1)) == (b"text", b"err\n")
+assert fn("ssh_channel_get_exit_status", c_int, P)(c) == 5
+fn("ssh_channel_close", c_int, P)(c)
+
+f = fn("sftp_new", P, P)(s)
+assert fn("sftp_init", c_int, P)(f) == 0, why(s)
+name = (os.environ["R"] + "/big").encode()
+open_, close = fn("sftp_open", P, P, c_char_p, c_int, c_int), fn("sftp_close", c_int, P)
+h = open_(f, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+assert h, why(s)
+for i in range(0, len(big), 32768):
+    part = big[i:i + 32768]
+    assert fn("sftp_write", c_ssize_t, P, c_char_p, c_size_t)(h, part, len(part)) == len(part), why(s)
+assert close(h) == 0
+assert not open_(f, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+h, back, buf = open_(f, name, os.O_RDONLY, 0), b"", create_string_buffer(32768)
+while (n := fn("sftp_read", c_ssize_t, P, c_char_p, c_size_t)(h, buf, 32768)) > 0:
+    back += buf.raw[:n]
+assert n == 0 and close(h) == 0 and back == big
+fn("sftp_free", None, P)(f)
+fn("ssh_disconnect", None, P)(s)
+EOF
+python3 try.py; ssh $T stat -c %a $R/big | grep -qx 640`,
 	},
 	{
 		name: "Go programs (x/crypto/ssh, pkg/sftp)", does: "concurrent writes, fsync, rename over a file, walk, with key and certificate files", state: works,
