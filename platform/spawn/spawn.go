@@ -25,6 +25,9 @@ type Command struct {
 	Files [3]*os.File
 	PTY   *pty.PTY // becomes its controlling terminal
 	Hold  *os.File // its descriptor 3; nil: there is none. Unix only
+	// Settled, unless nil, closes when nobody uses the number of the process any more: until then no other gets it, though
+	// this one may have ended. Unix only.
+	Settled <-chan struct{}
 }
 
 // Exit is how a process ended: with a status, or by a signal (RFC 4254 §6.10 names, without "SIG").

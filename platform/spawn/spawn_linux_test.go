@@ -272,6 +272,49 @@ func asNobody(t *testing.T) {
 	}
 }
 
+// Somebody who was told a process's number may use it until they are done, also when it was killed meanwhile.
+func TestNumberOfAProcessStaysItsOwnUntilItIsSettled(t *testing.T) {
+	s := NewScopes().Open("settled")
+	defer s.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	settled := make(chan struct{})
+	p, err := s.Start(Command{
+		Path: "/bin/sh", Argv: []string{"sh", "-c", "exec sleep 300"}, Env: []string{"PATH=/usr/bin:/bin"}, Account: me(t),
+		Files: [3]*os.File{null, null, null}, Settled: settled,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan Exit, 1)
+	go func() {
+		e, _ := p.Wait()
+		ended <- e
+	}()
+	s.Kill()
+	gone(t, strconv.Itoa(p.Pid))
+	for end := time.Now().Add(5 * time.Second); p.Signal("TERM") == nil; time.Sleep(time.Millisecond) { // Wait knows of the end
+		if time.Now().After(end) {
+			t.Fatal("nobody noticed the end")
+		}
+	}
+	select {
+	case e := <-ended:
+		t.Fatalf("%+v, while the number is in use", e)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := syscall.Kill(p.Pid, 0); err != nil {
+		t.Errorf("the number is free: %v", err)
+	}
+	close(settled)
+	if e := <-ended; e.Signal != "KILL" {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestHangUpReachesTheGroupAndSparesWhoIgnoresIt(t *testing.T) {
 	s := NewScopes().Open("s")
 	defer s.Close()

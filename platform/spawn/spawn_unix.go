@@ -21,6 +21,8 @@ type Process struct {
 	scope *Scope
 	as    accounts.Account
 
+	settled <-chan struct{}
+
 	mu    sync.Mutex
 	ended bool // its number may belong to another process now
 }
@@ -61,7 +63,7 @@ func (s *Scope) Start(c Command) (*Process, error) {
 			return nil, ErrKilled
 		}
 	}
-	p := &Process{scope: s, as: c.Account}
+	p := &Process{scope: s, as: c.Account, settled: c.Settled}
 	var err error
 	if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
@@ -106,6 +108,9 @@ func (p *Process) Wait() (e Exit, ok bool) {
 	p.mu.Unlock()
 	for x := p.scope; x != nil; x = x.parent {
 		x.forget(p.Pid)
+	}
+	if p.settled != nil {
+		<-p.settled
 	}
 	st, err := p.proc.Wait()
 	if err != nil {

@@ -91,6 +91,10 @@ func (s *Session) run(c spawn.Command, what, command string) (*spawn.Process, er
 		c.Hold = held
 		defer held.Close()
 	}
+	settled := make(chan struct{})
+	if s.plan.Hold {
+		c.Settled = settled
+	}
 	proc, err := s.login.Scope.Start(c)
 	if err != nil {
 		if tell != nil {
@@ -103,7 +107,10 @@ func (s *Session) run(c spawn.Command, what, command string) (*spawn.Process, er
 	s.proc, s.end = proc, end
 	s.mu.Unlock()
 	if s.plan.Hold {
-		s.login.Go(func() { s.settle(proc.Pid, tell) })
+		s.login.Go(func() {
+			defer close(settled)
+			s.settle(proc.Pid, tell)
+		})
 	}
 	return proc, nil
 }
