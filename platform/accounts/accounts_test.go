@@ -140,3 +140,15 @@ func TestMembersOfAGroupAreKnownByItsName(t *testing.T) {
 		t.Errorf("%+v %v", root, err)
 	}
 }
+
+// Before anybody looks, a name here is that of its account and of no other, to the letter.
+func TestNameSaysNoMoreThanItself(t *testing.T) {
+	for _, name := range []string{"ann", "root", "0", `CORP\ann`, ""} {
+		if a := Unresolved(name); a.Name != name || a.UID != "" || a.Privileged {
+			t.Errorf("%q: %+v", name, a)
+		}
+	}
+	if !SameName("ann", "ann") || SameName("ann", "Ann") || SameName("ann", `.\ann`) {
+		t.Error("another name is the same")
+	}
+}
