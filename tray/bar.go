@@ -12,10 +12,11 @@ import (
 // settled is how long a row must have meant the same before a click on it counts: who clicks sooner saw the row before.
 const settled = 300 * time.Millisecond
 
-// bar draws menus with the systray library. Rows are never removed, only hidden and reused: the library closes a
-// removed row's channel while a click may be on its way into it, and that ends the program.
+// bar draws menus. Rows are never removed, only hidden and reused: the systray library closes a removed row's channel
+// while a click may be on its way into it, and that ends the program.
 type bar struct {
 	clicked func(menu.Action)
+	shown   *rows
 
 	mu    sync.Mutex // guards what follows
 	icon  menu.Icon
@@ -25,13 +26,13 @@ type bar struct {
 
 // slot is the place of a row.
 type slot struct {
-	item  *systray.MenuItem // nil: a separator
-	shown menu.Row          // without Rows
-	since time.Time         // shown has the action that it has
+	item  *item     // nil: a separator
+	shown menu.Row  // without Rows
+	since time.Time // shown has the action that it has
 	slots []*slot
 }
 
-func newBar(clicked func(menu.Action)) *bar { return &bar{clicked: clicked} }
+func newBar(clicked func(menu.Action)) *bar { return &bar{clicked: clicked, shown: newRows()} }
 
 // draw makes the panel show m. It changes only what differs.
 func (b *bar) draw(m menu.Menu) {
@@ -46,9 +47,10 @@ func (b *bar) draw(m menu.Menu) {
 		systray.SetTooltip(m.Tooltip)
 	}
 	b.slots = b.rows(nil, b.slots, m.Rows)
+	b.shown.tell()
 }
 
-func (b *bar) rows(parent *systray.MenuItem, have []*slot, want []menu.Row) []*slot {
+func (b *bar) rows(parent *item, have []*slot, want []menu.Row) []*slot {
 	for i, r := range want {
 		if i == len(have) {
 			have = append(have, b.add(parent, r))
@@ -69,24 +71,13 @@ func (b *bar) rows(parent *systray.MenuItem, have []*slot, want []menu.Row) []*s
 	return have
 }
 
-func (b *bar) add(parent *systray.MenuItem, r menu.Row) *slot {
+func (b *bar) add(parent *item, r menu.Row) *slot {
 	s := &slot{since: time.Now()}
-	switch title := label(r.Title); {
-	case r.Separator && parent == nil:
-		systray.AddSeparator()
+	if r.Separator {
+		b.shown.line(parent)
 		return s
-	case r.Separator:
-		parent.AddSeparator()
-		return s
-	case r.Checkbox && parent == nil:
-		s.item = systray.AddMenuItemCheckbox(title, "", r.Checked)
-	case r.Checkbox:
-		s.item = parent.AddSubMenuItemCheckbox(title, "", r.Checked)
-	case parent == nil:
-		s.item = systray.AddMenuItem(title, "")
-	default:
-		s.item = parent.AddSubMenuItem(title, "")
 	}
+	s.item = b.shown.add(parent, label(r.Title), r.Checkbox, r.Checked)
 	s.shown = menu.Row{Title: r.Title, Action: r.Action, Checkbox: r.Checkbox, Checked: r.Checked}
 	s.show(r)
 	go b.listen(s) // as long as the program: rows are never removed

@@ -408,3 +408,76 @@ func TestSubmenusAreThereFromTheStart(t *testing.T) {
 		return nil
 	})
 }
+
+// Panels of libdbusmenu-gtk lose rows whose properties come with or before those of their submenu. A panel that starts
+// later is met as the first one is.
+func TestPanelGetsTheRowsOfASubmenuAfterTheSubmenu(t *testing.T) {
+	r := startTray(t, place(t))
+	r.shows("Settings")
+	for _, name := range []string{"one panel", "the one after it"} {
+		conn := bustest.Connect(t, r.addr)
+		o := conn.Object(r.name, itemPath+"/menu")
+		get := func() node {
+			t.Helper()
+			var rev uint32
+			var raw []any
+			if err := o.Call("com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Store(&rev, &raw); err != nil {
+				t.Fatal(err)
+			}
+			return toNode(raw)
+		}
+		var submenus []int32
+		for range 3 { // a menu that changes makes it ask again before it has the properties
+			submenus = nil
+			for _, k := range get().kids {
+				if len(k.kids) > 0 {
+					t.Fatalf("%s got the rows of %q before its properties", name, k.label())
+				}
+				if k.props["children-display"].Value() == "submenu" {
+					submenus = append(submenus, k.id)
+				}
+			}
+		}
+		if len(submenus) < 5 {
+			t.Fatalf("%s sees %d submenus", name, len(submenus))
+		}
+		if err := conn.AddMatchSignal(dbus.WithMatchInterface("com.canonical.dbusmenu"), dbus.WithMatchMember("LayoutUpdated")); err != nil {
+			t.Fatal(err)
+		}
+		told := make(chan *dbus.Signal, 16)
+		conn.Signal(told)
+		if err := o.Call("com.canonical.dbusmenu.GetGroupProperties", 0, submenus[1:], []string{}).Err; err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-told:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s is not told that there is more", name)
+		}
+		until(t, 5*time.Second, func() error {
+			for _, k := range get().kids {
+				if has, want := len(k.kids) > 0, slices.Contains(submenus[1:], k.id); has != want {
+					return fmt.Errorf("%s gets rows of %q: %t, want %t", name, k.label(), has, want)
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// A program that reads the properties of the layout alone gets all of it soon.
+func TestPanelThatAsksForNoPropertiesSeesTheSubmenus(t *testing.T) {
+	r := startTray(t, place(t))
+	o := bustest.Connect(t, r.addr).Object(r.name, itemPath+"/menu")
+	until(t, 10*time.Second, func() error {
+		var rev uint32
+		var raw []any
+		if err := o.Call("com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Store(&rev, &raw); err != nil {
+			return err
+		}
+		if toNode(raw).find("Notifications") == nil {
+			return errors.New("no rows in Settings")
+		}
+		return nil
+	})
+}

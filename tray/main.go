@@ -112,7 +112,7 @@ func run(args []string, self string) error {
 	introduce(first.Icon)
 	systray.Run(func() {
 		b.draw(first)
-		session.shown(ctx, log)
+		session.shown(ctx, log, b.shown)
 		go func() {
 			t.run()
 			systray.Quit()

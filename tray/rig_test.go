@@ -389,10 +389,12 @@ func (r *running) layout() (node, error) {
 	var rev uint32
 	var raw []any
 	o := r.conn.Object(r.name, itemPath+"/menu")
-	for range 2 { // the library cuts the first answer off at the top level
-		if err := o.Call("com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Store(&rev, &raw); err != nil {
-			return node{}, err
-		}
+	if err := o.Call("com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Store(&rev, &raw); err != nil {
+		return node{}, err
+	}
+	// A submenu's rows come once its own properties were asked for, as panels do.
+	if err := o.Call("com.canonical.dbusmenu.GetGroupProperties", 0, toNode(raw).ids(), []string{}).Err; err != nil {
+		return node{}, err
 	}
 	return toNode(raw), nil
 }
@@ -403,6 +405,15 @@ func toNode(raw []any) node {
 		n.kids = append(n.kids, toNode(v.Value().([]any)))
 	}
 	return n
+}
+
+// ids are those of all rows.
+func (n node) ids() []int32 {
+	all := []int32{n.id}
+	for _, k := range n.kids {
+		all = append(all, k.ids()...)
+	}
+	return all
 }
 
 func (n node) label() string {

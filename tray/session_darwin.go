@@ -37,7 +37,7 @@ func joinSession() (*session, error) {
 	return &session{lock: f}, nil
 }
 
-func (s *session) bind(ctx context.Context) context.Context { return ctx }
-func (s *session) close()                                   { s.lock.Close() }
-func (s *session) shown(context.Context, *slog.Logger)      {}
-func (s *session) noPanel() bool                            { return false }
+func (s *session) bind(ctx context.Context) context.Context   { return ctx }
+func (s *session) close()                                     { s.lock.Close() }
+func (s *session) shown(context.Context, *slog.Logger, *rows) {}
+func (s *session) noPanel() bool                              { return false }

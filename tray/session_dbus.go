@@ -59,13 +59,14 @@ func (s *session) close() { s.conn.Close() }
 // panelGrace is how long a panel that starts with the session may take.
 const panelGrace = 5 * time.Second
 
-// shown registers the icon with every panel that comes, once the systray library has put it on the bus.
+// shown gives the icon its menu and registers it with every panel that comes, once the systray library has put it on the
+// bus.
 //
 // The library's own registration has two faults: it looks for a panel first and listens for a new one after, so that
 // one that starts in between is missed; and it gives up for good at the first signal of an unexpected form on its
 // connection. This takes its place: it listens on a connection of its own, and registers over the library's, which is
 // the shared one of this process. A panel knows an item by connection and path, so that registering twice is once.
-func (s *session) shown(ctx context.Context, log *slog.Logger) {
+func (s *session) shown(ctx context.Context, log *slog.Logger, menu *rows) {
 	register := func() {
 		shared, err := dbus.SessionBus()
 		if err == nil {
@@ -87,6 +88,13 @@ func (s *session) shown(ctx context.Context, log *slog.Logger) {
 		defer close(s.panels)
 		if !waitForItem(ctx) {
 			return
+		}
+		shared, err := dbus.SessionBus()
+		if err == nil {
+			err = menu.show(shared)
+		}
+		if err != nil {
+			log.Warn("the icon has no menu", "err", err)
 		}
 		if sessionbus.Has(s.conn, watcherName) {
 			register()

@@ -31,7 +31,7 @@ func joinSession() (*session, error) {
 	return &session{mutex: h}, nil
 }
 
-func (s *session) bind(ctx context.Context) context.Context { return ctx }
-func (s *session) close()                                   { _ = windows.CloseHandle(s.mutex) }
-func (s *session) shown(context.Context, *slog.Logger)      {}
-func (s *session) noPanel() bool                            { return false }
+func (s *session) bind(ctx context.Context) context.Context   { return ctx }
+func (s *session) close()                                     { _ = windows.CloseHandle(s.mutex) }
+func (s *session) shown(context.Context, *slog.Logger, *rows) {}
+func (s *session) noPanel() bool                              { return false }
