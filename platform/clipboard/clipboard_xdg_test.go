@@ -6,7 +6,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 // tools makes a PATH with these programs alone; each writes its name and what it read to the file that is returned.
@@ -52,6 +54,21 @@ func TestDesktopsOwnToolIsUsed(t *testing.T) {
 		} else if err != nil || string(got) != c.want+"\n"+text {
 			t.Errorf("%+v: %v %q", c, err, got)
 		}
+	}
+}
+
+// The program waits for a desktop that does not answer, and so do the processes that it began.
+func TestToolThatHangsIsGivenUp(t *testing.T) {
+	t.Setenv("WAYLAND_DISPLAY", "")
+	t.Setenv("DISPLAY", ":0")
+	tools(t)
+	if err := os.WriteFile(filepath.Join(os.Getenv("PATH"), "xclip"), []byte("#!/bin/sh\n/bin/sleep 30 &\n/bin/sleep 30\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	err := Write(strings.Repeat("x", 1<<20)) // more than a pipe holds
+	if took := time.Since(begin); err == nil || !strings.Contains(err.Error(), "the clipboard did not answer: xclip") || took > 25*time.Second {
+		t.Errorf("%v after %s", err, took)
 	}
 }
 

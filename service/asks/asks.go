@@ -21,6 +21,7 @@ import (
 const (
 	clickLimit = 2 * time.Minute  // for the person to click; what waits is refused then
 	signLimit  = 6 * time.Minute  // from the click to the sign-in's end; a login ends itself after five
+	wholeLimit = clickLimit + signLimit
 	firstQuiet = 10 * time.Minute // without a question after one that was not answered; doubles with each
 	lastQuiet  = 4 * time.Hour
 	maxWaiting = 64 // programs of one account, so that they leave it connections to the service
@@ -57,6 +58,7 @@ type person struct {
 type question struct {
 	ipc.Ask
 	until   time.Time
+	end     time.Time // until is never later
 	waiting int
 	done    chan struct{} // closed when it is answered
 	err     error         // read after done
@@ -116,7 +118,7 @@ func (b *Board) join(w ipc.Who, to string) (*question, error) {
 		if now.Before(p.calm) && p.calm.Sub(now) <= lastQuiet {
 			return nil, errNot
 		}
-		p.open = &question{Ask: ipc.Ask{ID: rand.Text(), To: to}, until: now.Add(clickLimit), done: make(chan struct{})}
+		p.open = &question{Ask: ipc.Ask{ID: rand.Text(), To: to}, until: now.Add(clickLimit), end: now.Add(wholeLimit), done: make(chan struct{})}
 		for tray := range p.trays {
 			tell(tray, p.open.Ask)
 		}
@@ -217,6 +219,9 @@ func (b *Board) Answer(w ipc.Who, a ipc.Answer) error {
 		defer b.mu.Unlock()
 		if p := b.people[w.ID]; p != nil && p.open != nil && p.open.ID == a.ID {
 			p.open.until = b.now().Add(signLimit)
+			if p.open.until.After(p.open.end) { // however often somebody says so
+				p.open.until = p.open.end
+			}
 		}
 	case ipc.ReplySignedIn:
 		b.signedIn(w, a.ID)

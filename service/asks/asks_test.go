@@ -123,6 +123,29 @@ func TestManyProgramsMakeOneQuestionAndGoOnTogether(t *testing.T) {
 	})
 }
 
+func TestAQuestionEndsHoweverOftenASignInBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(time.Now)
+		shows, quit := sit(t, b, ann)
+		defer quit()
+		begin := time.Now()
+		out := ask(t, b, ann, 1)
+		id := shows.asked()[0].ID
+		for time.Since(begin) < time.Hour {
+			_ = b.Answer(ann, ipc.Answer{ID: id, How: ipc.ReplyBegun})
+			select {
+			case err := <-out:
+				if took := time.Since(begin); !refused(err) || took < wholeLimit || took > wholeLimit+time.Minute {
+					t.Errorf("%v after %s", err, took)
+				}
+				return
+			case <-time.After(time.Minute):
+			}
+		}
+		t.Error("the program still waits after an hour")
+	})
+}
+
 func TestALoopOfAHundredAsksOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(time.Now)
