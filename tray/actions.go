@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lanyard/mgmt/api/client"
+	"lanyard/platform/clipboard"
 	"lanyard/platform/elevate"
 	"lanyard/platform/notify"
 	"lanyard/platform/paths"
@@ -23,16 +24,35 @@ import (
 // click does what a row or a notification's button says.
 func (t *tray) click(a menu.Action) {
 	t.do(func() {
+		t.reply = reply{}
 		if err := t.act(a); err != nil {
 			t.failed(err)
 		}
 	})
 }
 
-// failed tells the person that what they asked for did not happen.
+// reply is what came of a click, for the menu: notifications may be switched off, or be missed.
+type reply struct {
+	text   string
+	failed bool
+	at     time.Time // zero: nothing is to be said
+}
+
+// replyStays is how long the menu says what came of a click, unless another click comes.
+const replyStays = 10 * time.Minute
+
+// failed tells the person that what they asked for did not happen: by the icon and in the menu, whatever else is shown.
 func (t *tray) failed(err error) {
 	t.log.Warn("an action failed", "err", err)
+	t.reply = reply{text: sentence(err), failed: true, at: t.clock.now()}
 	t.tell(notify.Note{Group: "failed", Title: "That did not work", Body: sentence(err)}, nil)
+}
+
+// result tells the person what came of a click: in a notification, or else in the menu.
+func (t *tray) result(n notify.Note, buttons map[string]menu.Action) {
+	if !t.tell(n, buttons) {
+		t.reply = reply{text: n.Title + ". " + n.Body, at: t.clock.now()}
+	}
 }
 
 func (t *tray) act(a menu.Action) error {
@@ -68,7 +88,7 @@ func (t *tray) act(a menu.Action) error {
 	case menu.OpenTerminal:
 		return t.terminal(a.Arg)
 	case menu.Copy:
-		return t.copy(a.Arg)
+		t.copy(a.Arg)
 	case menu.SignOutPage:
 		return t.desk.browse(a.Arg)
 	case menu.Dashboard:
@@ -116,7 +136,9 @@ func (t *tray) logIn(issuer string) {
 					return
 				}
 				t.asked = &a
-				t.tell(asking(a), nil)
+				n := asking(a)
+				n.Group = signInGroup(profile)
+				t.tell(n, nil)
 			})
 		})
 		cancel(nil)
@@ -139,7 +161,7 @@ func (t *tray) logIn(issuer string) {
 
 // asking tells what to look for in the browser.
 func asking(a login.Asked) notify.Note {
-	n := notify.Note{Group: "sign-in", Title: "Sign in in your browser", Body: "The page is open there."}
+	n := notify.Note{Title: "Sign in in your browser", Body: "The page is open there."}
 	if a.Code != "" {
 		n.Body = fmt.Sprintf("The page must show the code %s; if it shows another, do not sign in.", a.Code)
 	}
@@ -158,12 +180,12 @@ func (t *tray) loggedIn(before signIn, r *login.Result, err error) {
 	case err != nil:
 		t.trouble = sentence(err)
 		t.tell(notify.Note{
-			Group: "sign-in", Title: "You are not signed in", Body: t.trouble,
+			Group: signInGroup(t.profile), Title: "You are not signed in", Body: t.trouble,
 			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Try again"}}, Else: "To try again, click the badge.",
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 		return
 	}
-	n := notify.Note{Group: "sign-in", Title: "You are signed in", Body: "You are " + t.signIn.who + "."}
+	n := notify.Note{Group: signInGroup(t.profile), Title: "You are signed in", Body: "You are " + t.signIn.who + "."}
 	if before.who != "" && before.who != t.signIn.who {
 		n.Title = "You are signed in as somebody else"
 		n.Body = fmt.Sprintf("You are %s now; before you were %s. If that is not what you want, log out and log in again.", t.signIn.who, before.who)
@@ -243,15 +265,15 @@ func (t *tray) logOut() {
 
 // signedOut says so, and offers the provider's own page for what the browser remembers of it.
 func (t *tray) signedOut(said, page string) {
-	n := notify.Note{Group: "sign-in", Title: "You are signed out", Body: said}
+	n := notify.Note{Group: signInGroup(t.profile), Title: "You are signed out", Body: said}
 	if page == "" {
-		t.tell(n, nil)
+		t.result(n, nil)
 		return
 	}
 	n.Body += " Your browser may still be signed in at the provider."
 	n.Buttons = []notify.Button{{Key: string(menu.SignOutPage), Label: "Sign out there, too"}}
 	n.Else = "To end that, too, sign out at the provider's own page."
-	t.tell(n, map[string]menu.Action{string(menu.SignOutPage): {Verb: menu.SignOutPage, Arg: page}})
+	t.result(n, map[string]menu.Action{string(menu.SignOutPage): {Verb: menu.SignOutPage, Arg: page}})
 }
 
 // change asks the service, and where it refuses this account, the system for administrator rights. command is what
@@ -308,14 +330,22 @@ func (t *tray) terminal(name string) error {
 	return t.desk.terminal([]string{t.program, "openssh", "terminal", t.profile, name})
 }
 
-// copy puts text on the clipboard; where there is none, it is shown.
-func (t *tray) copy(text string) error {
-	if err := t.desk.copy(text); err != nil {
-		t.tell(notify.Note{Group: "copy", Title: "There is no clipboard here", Body: text}, nil)
-		return nil //nolint:nilerr // the text was shown
-	}
-	t.tell(notify.Note{Group: "copy", Title: "Copied", Body: text}, nil)
-	return nil
+// copy puts text on the clipboard, beside the loop: a program that hangs must not keep the rest. Where there is no
+// clipboard, the text is shown.
+func (t *tray) copy(text string) {
+	t.wg.Go(func() {
+		err := t.desk.copy(text)
+		t.do(func() {
+			switch {
+			case errors.Is(err, clipboard.ErrNone):
+				t.result(notify.Note{Group: "copy", Title: "There is no clipboard here", Body: text}, nil)
+			case err != nil:
+				t.failed(err)
+			default:
+				t.tell(notify.Note{Group: "copy", Title: "Copied", Body: text}, nil)
+			}
+		})
+	})
 }
 
 func (t *tray) dashboard() error {
@@ -342,7 +372,7 @@ func (t *tray) diagnose() {
 	p := doctor.Patient{Profile: t.profile, Paths: paths.Find(t.profile), Program: t.program, Start: asAdmin("lanyard service install")}
 	file := filepath.Join(filepath.Dir(paths.User(t.profile).Login), "report.txt")
 	var report bytes.Buffer
-	problems := 0
+	problems, copied := 0, true
 	fmt.Fprintf(&report, "Lanyard %s, %s\n", t.release, t.clock.now().UTC().Format(time.RFC3339))
 	t.later("Looking for what is wrong", time.Minute, func(ctx context.Context) error {
 		found := doctor.Run(ctx, p)
@@ -355,6 +385,7 @@ func (t *tray) diagnose() {
 		if err := paths.PrivateDir(filepath.Dir(file)); err != nil {
 			return err
 		}
+		copied = t.desk.copy(report.String()) == nil
 		return paths.WriteFile(file, report.Bytes(), 0o600)
 	}, func() {
 		body := "Nothing is wrong."
@@ -364,10 +395,10 @@ func (t *tray) diagnose() {
 			body = fmt.Sprintf("%d things are wrong.", problems)
 		}
 		where := "The report is on the clipboard and in " + file + "."
-		if err := t.desk.copy(report.String()); err != nil {
+		if !copied {
 			where = "The report is in " + file + "."
 		}
-		t.tell(notify.Note{Group: "report", Title: "Diagnosis", Body: body + " " + where}, nil)
+		t.result(notify.Note{Group: "report", Title: "Diagnosis", Body: body + " " + where}, nil)
 	})
 }
 

@@ -13,11 +13,8 @@ import (
 // notNow is the button of a note that sends the waiting programs away.
 const notNow menu.Verb = "not-now"
 
-// waiting is what programs of the person's wait for, such as an ssh of their IDE's, and in which network.
-type waiting struct {
-	profile string
-	ask     ipc.Ask
-}
+// signInGroup joins the notifications about the sign-in to one network: what comes of one takes its place.
+func signInGroup(profile string) string { return "sign-in " + profile }
 
 // listen tells the service of each network that somebody can be asked here, and hears what programs wait for. Where
 // nothing can be shown, nobody listens, and such a program is refused at once.
@@ -57,7 +54,7 @@ func (t *tray) hearAsks(ctx context.Context, profile string) {
 			_ = d.Asks(ctx, func(a ipc.Ask) error { // it ends with the service, and begins again
 				t.do(func() {
 					if ctx.Err() == nil {
-						t.wish(waiting{profile, a})
+						t.wish(profile, a)
 					}
 				})
 				return nil
@@ -72,26 +69,29 @@ func (t *tray) hearAsks(ctx context.Context, profile string) {
 }
 
 // wish asks the person, unless they are at it.
-func (t *tray) wish(w waiting) {
-	if t.waiting != nil && t.waiting.ask.ID == w.ask.ID {
+func (t *tray) wish(profile string, a ipc.Ask) {
+	if t.waiting[profile].ID == a.ID {
 		return // the service's connection broke in between
 	}
-	t.waiting = &w
-	if t.asked != nil && t.profile == w.profile {
-		t.answer(w.profile, ipc.ReplyBegun)
+	t.waiting[profile] = a
+	if t.asked != nil && t.profile == profile {
+		t.answer(profile, ipc.ReplyBegun)
 		return
 	}
 	what := "A program of yours"
-	if w.ask.To != "" {
-		what = "ssh to " + w.ask.To
+	if a.To != "" {
+		what = "ssh to " + a.To
+	}
+	if profile != t.profile {
+		what += ", in the network " + profile + ","
 	}
 	shown := t.tell(notify.Note{
-		Group: "sign-in", Title: what + " needs you to sign in", // what comes of it takes its place
+		Group: signInGroup(profile), Title: what + " needs you to sign in", // what comes of it takes its place
 		Body:    "It waits until you click Log in, here or in the menu of the badge. An editor or a timer may have started it.",
 		Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}, {Key: string(notNow), Label: "Not now"}},
-	}, map[string]menu.Action{string(menu.LogIn): {Verb: logInFor, Arg: w.profile}, string(notNow): {Verb: notNow, Arg: w.profile}})
+	}, map[string]menu.Action{string(menu.LogIn): {Verb: logInFor, Arg: profile}, string(notNow): {Verb: notNow, Arg: profile}})
 	if !shown {
-		t.answer(w.profile, ipc.ReplyRefused)
+		t.answer(profile, ipc.ReplyRefused)
 	}
 }
 
@@ -117,20 +117,20 @@ func (t *tray) freed(s signIn) {
 
 // answer tells the service how it stands with what waits in profile's network.
 func (t *tray) answer(profile string, how ipc.Reply) {
-	w := t.waiting
-	if w == nil || w.profile != profile {
+	a, ok := t.waiting[profile]
+	if !ok {
 		return
 	}
 	if how != ipc.ReplyBegun {
-		t.waiting = nil
+		delete(t.waiting, profile)
 	}
 	t.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(t.ctx, actLimit)
 		defer cancel()
-		d, err := ipc.Dial(w.profile)
+		d, err := ipc.Dial(profile)
 		if err == nil {
 			defer d.Close()
-			err = d.Answer(ctx, ipc.Answer{ID: w.ask.ID, How: how})
+			err = d.Answer(ctx, ipc.Answer{ID: a.ID, How: how})
 		}
 		if err != nil {
 			t.log.Warn("the service was not told of the sign-in", "err", fmt.Errorf("%s: %w", how, err))

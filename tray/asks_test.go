@@ -4,10 +4,13 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"lanyard/platform/paths"
 	"lanyard/service/ipc"
 )
 
@@ -42,6 +45,37 @@ func TestWaitingProgramIsShownAndAnswered(t *testing.T) {
 	r.notes.titled(t, "A program of yours needs you to sign in")
 	signInHere(t, "ann@example.com", time.Now(), time.Now().Add(8*time.Hour))
 	d.answered(refused, ipc.Answer{ID: "2", How: ipc.ReplySignedIn})
+}
+
+// Programs wait in two networks: each has a notification of its own, and an answer in one says nothing in the other.
+func TestProgramsOfTwoNetworksWaitApart(t *testing.T) {
+	home := place(t)
+	prod := paths.System("prod")
+	if err := os.MkdirAll(prod.State, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(prod.State, "state.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	here, there := newService(t, socketHere()), newService(t, prod.Socket)
+	here.set(up(nil))
+	there.set(up(nil))
+	r := startTray(t, home)
+	r.shows("Connected as laptop, signed out")
+
+	here.asks <- ipc.Ask{ID: "h", To: "web-1"}
+	first := r.notes.titled(t, "ssh to web-1 needs you to sign in")
+	there.asks <- ipc.Ask{ID: "t", To: "db-1"}
+	second := r.notes.titled(t, "ssh to db-1, in the network prod, needs you to sign in")
+	if first.id == second.id {
+		t.Error("one notification took the other's place")
+	}
+	r.notes.press(t, second, string(notNow))
+	there.answered(ipc.Answer{ID: "t", How: ipc.ReplyRefused})
+	here.answered()
+	signInHere(t, "ann@example.com", time.Now(), time.Now().Add(8*time.Hour))
+	here.answered(ipc.Answer{ID: "h", How: ipc.ReplySignedIn})
+	there.answered(ipc.Answer{ID: "t", How: ipc.ReplyRefused})
 }
 
 // A tray that may show nothing does not listen, so that programs are refused at once.

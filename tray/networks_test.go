@@ -120,7 +120,7 @@ func TestRefreshThatEndsInAnotherNetworkSaysNothingThere(t *testing.T) {
 func TestWhatWaitedIsNotAskedForAfterTheSignIn(t *testing.T) {
 	s := newStage(t)
 	s.play()
-	s.do(func() { s.wish(waiting{"default", ipc.Ask{ID: "1", To: "web-1"}}) })
+	s.do(func() { s.wish("default", ipc.Ask{ID: "1", To: "web-1"}) })
 	s.click(menu.Action{Verb: menu.LogIn})
 	until(t, 5*time.Second, func() error {
 		s.mu.Lock()

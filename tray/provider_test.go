@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/reason"
 	"lanyard/platform/sessionbus/bustest"
 	"lanyard/service/ipc"
+	"lanyard/service/login"
 	"lanyard/tray/menu"
 )
 
@@ -135,4 +137,75 @@ func TestLogInGoesToTheProviderThatWasChosen(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestRefreshThatFailsIsExplained has the real sign-in refresh itself at servers that will not, up to the row in the menu.
+func TestRefreshThatFailsIsExplained(t *testing.T) {
+	for _, c := range []struct {
+		name, provider string
+		refusal        reason.Code
+		reads          string
+	}{
+		{
+			"the provider is down", "down", "", "Your sign-in could not be refreshed (dial tcp PROVIDER: connect: connection refused). It is tried again.",
+		},
+		{"the provider is ill", "ill", "", "Your sign-in could not be refreshed (the identity provider answered 503 Service Unavailable). It is tried again."},
+		{"the provider refuses", "refuses", "", "Your sign-in cannot be kept any longer. Log in again."},
+		{
+			"the clock is five minutes off", "well", reason.ClockSkew,
+			"The clocks of the machines or of the identity provider differ too much; set them and try again.",
+		},
+		{"the person is blocked", "well", reason.Blocked, "Your access was blocked; ask your administrator."},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			home := place(t)
+			fresh := make(chan string, 1)
+			fail := func(w http.ResponseWriter, status int, body any) {
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(status)
+				json.NewEncoder(w).Encode(body)
+			}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/token" && c.provider == "ill":
+					w.WriteHeader(http.StatusServiceUnavailable)
+				case r.URL.Path == "/token" && c.provider == "refuses":
+					fail(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
+				case r.URL.Path == "/token":
+					token := <-fresh
+					fresh <- token
+					fail(w, http.StatusOK, map[string]any{"access_token": "a", "token_type": "bearer", "id_token": token})
+				case r.URL.Path == api.RouteSeen:
+					fail(w, http.StatusForbidden, api.Error{Code: string(c.refusal), Message: c.refusal.Sentence()})
+				default:
+					http.NotFound(w, r)
+				}
+			}))
+			defer server.Close()
+			provider := httptest.NewServer(server.Config.Handler)
+			defer provider.Close()
+			if c.provider == "down" {
+				provider.Close()
+			}
+			at := strings.TrimPrefix(provider.URL, "http://")
+			issued := time.Now().Add(-50 * time.Minute)
+			l := signInWith(t, "ann@example.com", issued, login.Record{
+				Server: server.URL, Issuer: "https://idp.example", ClientID: "lanyard", TokenURL: provider.URL + "/token",
+				RefreshToken: "r", Ends: issued.Add(24 * time.Hour),
+			})
+			fresh <- idToken(t, "ann@example.com", l.Claims.Nonce, time.Now())
+			d := newService(t, socketHere())
+			d.url = server.URL
+			d.set(up(nil))
+			r := startTray(t, home)
+			reads := strings.ReplaceAll(c.reads, "PROVIDER", at)
+			r.shows(reads)
+			until(t, 5*time.Second, func() error {
+				if icon := r.icon(); icon != menu.Attention {
+					return fmt.Errorf("the icon shows %s", icon)
+				}
+				return nil
+			})
+		})
+	}
 }

@@ -556,6 +556,12 @@ func idToken(t *testing.T, email, nonce string, issued time.Time) string {
 // signInHere puts a sign-in into the files, as another program would.
 func signInHere(t *testing.T, email string, issued, ends time.Time) {
 	t.Helper()
+	signInWith(t, email, issued, login.Record{Ends: ends})
+}
+
+// signInWith is signInHere with all that a refresh needs.
+func signInWith(t *testing.T, email string, issued time.Time, record login.Record) *login.Login {
+	t.Helper()
 	key, salt, err := token.NewKey(issued)
 	if err != nil {
 		t.Fatal(err)
@@ -570,8 +576,9 @@ func signInHere(t *testing.T, email string, issued, ends time.Time) {
 		t.Fatal(err)
 	}
 	p := paths.Find(paths.DefaultProfile)
-	l := &login.Login{Login: client.Login{Key: key, Salt: salt, Bound: bound}, Claims: claims, Record: login.Record{Ends: ends}}
+	l := &login.Login{Login: client.Login{Key: key, Salt: salt, Bound: bound}, Claims: claims, Record: record}
 	if err := l.Save(p, keystore.Open(p.Login, nil, nil), self, issued); err != nil {
 		t.Fatal(err)
 	}
+	return l
 }

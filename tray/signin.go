@@ -171,17 +171,17 @@ func (k *keeper) done(now time.Time, s signIn, err error) string {
 // wake forgets the pauses: the machine has slept, or another network is there.
 func (k *keeper) wake() { k.pause, k.notBefore = 0, time.Time{} }
 
-// because is what an error says beside its kind, as " (…)".
+// because is what an error says beside its kind, as " (…)". What to do about it follows there.
 func because(err, kind error) string {
-	detail := strings.TrimSpace(strings.TrimPrefix(err.Error(), kind.Error()))
-	detail = strings.Trim(strings.TrimPrefix(detail, ":"), " .")
-	if detail == "" {
+	detail := strings.Trim(strings.TrimPrefix(err.Error(), kind.Error()), ": .")
+	if strings.HasPrefix(detail, "(") && strings.HasSuffix(detail, ")") {
+		detail = detail[1 : len(detail)-1]
+	}
+	detail, _, _ = strings.Cut(detail, "; run 'lanyard login'")
+	if detail = strings.Trim(detail, " ."); detail == "" {
 		return ""
 	}
-	if !strings.HasPrefix(detail, "(") {
-		detail = "(" + detail + ")"
-	}
-	return " " + detail
+	return " (" + detail + ")"
 }
 
 // sentence is an error for a person who has a mouse in their hand.

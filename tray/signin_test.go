@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +12,10 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/reason"
+	"lanyard/platform/clipboard"
 	"lanyard/platform/notify"
+	"lanyard/platform/terminal"
 	"lanyard/service/ipc"
 	"lanyard/service/keystore"
 	"lanyard/service/login"
@@ -379,6 +383,11 @@ func TestNetworkThatComesBackIsUsedAtOnce(t *testing.T) {
 	s.sees(menu.Connected, "Connected as laptop")
 }
 
+// says is a refusal of the management server's.
+func says(status int, code reason.Code) error {
+	return &api.Error{Status: status, Code: string(code), Message: code.Sentence()}
+}
+
 // What can be wrong with a refresh, and what the person reads. None opens a browser.
 func TestWhatAPersonReadsWhenASignInCannotBeKept(t *testing.T) {
 	for _, c := range []struct {
@@ -396,20 +405,20 @@ func TestWhatAPersonReadsWhenASignInCannotBeKept(t *testing.T) {
 			"the provider refuses", login.ErrLoginNeeded, "Your sign-in cannot be kept any longer. Log in again.", true, 1,
 		},
 		{
-			"an administrator ended it", fmt.Errorf("%w (This sign-in was ended.)", login.ErrLoginNeeded),
-			"Your sign-in cannot be kept any longer (This sign-in was ended.). Log in again.", true, 1,
+			"an administrator ended it", fmt.Errorf("%w (%s)", login.ErrLoginNeeded, reason.Revoked.Sentence()),
+			"Your sign-in cannot be kept any longer (This sign-in was ended). Log in again.", true, 1,
 		},
 		{
 			"the keychain is locked", fmt.Errorf("%w (%w)", login.ErrLoginNeeded, keystore.ErrLocked),
 			"Your keychain is locked, so your sign-in cannot be kept fresh. Unlock it, or renew the sign-in.", true, 1,
 		},
 		{
-			"the person is blocked", &api.Error{Status: 403, Code: "blocked", Message: "Your access was blocked; ask your administrator."},
+			"the person is blocked", says(http.StatusForbidden, reason.Blocked),
 			"Your access was blocked; ask your administrator.", false, 3,
 		},
 		{
-			"the clock is five minutes off", &api.Error{Status: 401, Code: "clock-skew", Message: "The clocks differ too much; set them and try again."},
-			"The clocks differ too much; set them and try again.", false, 3,
+			"the clock is five minutes off", says(http.StatusUnauthorized, reason.ClockSkew),
+			"The clocks of the machines or of the identity provider differ too much; set them and try again.", false, 3,
 		},
 		{
 			"the management server is away", fmt.Errorf("ask: %w", client.ErrUnreachable),
@@ -566,6 +575,61 @@ func TestLogOutOffersTheProvidersOwn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where notifications are switched off, what a click could not do is said by the icon and in the menu, until the next
+// click or for a while.
+func TestClickThatFailsIsNeverSilent(t *testing.T) {
+	for name, notes := range map[string]bool{"notifications": true, "none": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			if err := s.settings.change(func(c *choices) { c.Notify = notes }); err != nil {
+				t.Fatal(err)
+			}
+			s.tray.desk.terminal = func([]string) error { return terminal.ErrNone }
+			s.tray.desk.copy = func(string) error { return clipboard.ErrNone }
+			s.play()
+			s.settle()
+			s.click(menu.Action{Verb: menu.OpenTerminal, Arg: "web-1"})
+			why := sentence(terminal.ErrNone)
+			s.sees(menu.Attention, "Connected as laptop, and something did not work")
+			s.sees(menu.Attention, why)
+			if n, body := s.told("That did not work"); (n == 1 && body == why) != notes {
+				t.Errorf("told %d times: %q", n, body)
+			}
+			s.pass(replyStays + time.Minute)
+			s.sees(menu.Connected, "Connected as laptop")
+			if s.row(why) {
+				t.Error("it is said for ever")
+			}
+			s.click(menu.Action{Verb: menu.OpenTerminal, Arg: "web-1"})
+			s.sees(menu.Attention, why)
+			s.click(menu.Action{Verb: menu.Copy, Arg: "ssh web-1"})
+			s.sees(menu.Connected, "Connected as laptop")
+			if !notes {
+				s.sees(menu.Connected, "There is no clipboard here. ssh web-1")
+			}
+		})
+	}
+}
+
+// A program that hangs over the clipboard does not keep the tray from anything else.
+func TestHungClipboardKeepsNothingElse(t *testing.T) {
+	s := newStage(t)
+	hung := make(chan struct{})
+	s.tray.desk.copy = func(string) error { <-hung; return errors.New("the clipboard did not answer") }
+	s.play()
+	s.settle()
+	s.click(menu.Action{Verb: menu.Copy, Arg: "ssh web-1"})
+	s.click(menu.Action{Verb: menu.SetNotify})
+	until(t, 5*time.Second, func() error {
+		if s.settings.get().Notify {
+			return errors.New("a click after it does nothing")
+		}
+		return nil
+	})
+	close(hung)
+	s.sees(menu.Attention, "The clipboard did not answer.")
 }
 
 // noIcons is a desktop that shows none.

@@ -66,13 +66,14 @@ type tray struct {
 	logins   int                // begun, or left behind with their network: whose end it is
 	keeping  bool               // a refresh is on its way
 	visitors map[string]bool    // session ids seen; nil: none were looked at yet
-	waiting  *waiting           // programs wait for a sign-in
+	waiting  map[string]ipc.Ask // programs wait for a sign-in, by their network
+	reply    reply              // to the last click
 	upgraded bool               // the program was replaced: the next one takes this one's place
 }
 
 func newTray(ctx context.Context, profile string, settings *settingsFile) *tray {
 	t := &tray{
-		log: slog.Default(), settings: settings, profile: profile, work: make(chan func(), 64), done: make(chan struct{}),
+		log: slog.Default(), settings: settings, profile: profile, work: make(chan func(), 64), done: make(chan struct{}), waiting: map[string]ipc.Ask{},
 		clock: clock{now: time.Now, after: time.After},
 	}
 	t.ctx, t.cancel = context.WithCancel(ctx)
@@ -138,6 +139,9 @@ func (t *tray) view() menu.Menu {
 		Settings: menu.Settings{Start: c.Start, Notify: c.Notify, Visitors: c.Visitors},
 		Profile:  t.profile, Profiles: t.profiles, Release: t.release,
 	}
+	if !t.reply.at.IsZero() && s.Now.Sub(t.reply.at).Abs() < replyStays {
+		s.Reply, s.Failed = t.reply.text, t.reply.failed
+	}
 	if t.asked != nil {
 		s.SignIn.Asking, s.SignIn.Code, s.SignIn.URL = true, t.asked.Code, t.asked.URL
 	}
@@ -153,7 +157,7 @@ func (t *tray) enter(profile string) {
 	t.unfollow = cancel
 	t.profile, t.profiles, t.me = profile, profilesHere(profile), t.person(profile)
 	t.status, t.absent, t.trouble, t.busy, t.keeper, t.visitors = nil, "", "", "", keeper{}, nil
-	t.asked, t.stop = nil, nil
+	t.asked, t.stop, t.reply = nil, nil, reply{}
 	t.logins++
 	t.signIn = t.me.look("")
 	live := func(f func()) {
@@ -279,12 +283,12 @@ func (t *tray) keep() {
 	case d.ended:
 		t.trouble = ""
 		t.tell(notify.Note{
-			Group: "sign-in", Title: "Your sign-in has ended", Body: "Log in to go on using your machines.",
+			Group: signInGroup(t.profile), Title: "Your sign-in has ended", Body: "Log in to go on using your machines.",
 			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}}, Else: "Click the badge, then Log in.",
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 	case d.warn:
 		t.tell(notify.Note{
-			Group: "sign-in", Title: "Your sign-in ends soon", Body: fmt.Sprintf("It ends at %s.", t.signIn.fresh.Ends.Local().Format("15:04")),
+			Group: signInGroup(t.profile), Title: "Your sign-in ends soon", Body: fmt.Sprintf("It ends at %s.", t.signIn.fresh.Ends.Local().Format("15:04")),
 			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Renew"}}, Else: "Click the badge, then Renew the sign-in.",
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 	}
@@ -311,7 +315,7 @@ func (t *tray) keep() {
 			}
 			if errors.Is(err, login.ErrLoginNeeded) {
 				t.tell(notify.Note{
-					Group: "sign-in", Title: "Your sign-in needs you", Body: said,
+					Group: signInGroup(t.profile), Title: "Your sign-in needs you", Body: said,
 					Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}}, Else: "Click the badge, then Renew the sign-in.",
 				}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 			}

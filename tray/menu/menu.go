@@ -111,6 +111,8 @@ type State struct {
 	Joining  string      // the command that makes this machine part of a network
 	SignIn   SignIn
 	Busy     string // what the tray is doing, one sentence
+	Reply    string // what came of the last click, where it is not seen otherwise; a sentence or two
+	Failed   bool   // the last click's wish: Reply says why
 	Settings Settings
 	Profile  string
 	Profiles []string // that this machine has
@@ -127,11 +129,9 @@ const maxMachines = 30
 func Build(s State) Menu {
 	icon, line := stand(s)
 	m := Menu{Icon: icon, Tooltip: "Lanyard: " + line}
-	problem, hint := problemOf(s), hintOf(s)
+	hint := hintOf(s)
 	sep := Row{Separator: true}
-	m.Rows = []Row{
-		{Title: line, Disabled: true},
-		{Title: safe(problem), Disabled: true, Hidden: problem == ""},
+	m.Rows = append(append([]Row{{Title: line, Disabled: true}}, problemRows(s)...), []Row{
 		{Title: "Copy the command: " + hint, Action: Action{Copy, hint}, Hidden: hint == ""},
 		sep,
 		signInLine(s), loginRow(s), providersRow(s), addressRow(s),
@@ -147,7 +147,7 @@ func Build(s State) Menu {
 		about(s),
 		sep,
 		{Title: "Quit", Action: Action{Verb: Quit}},
-	}
+	}...)
 	return m
 }
 
@@ -186,6 +186,8 @@ func stand(s State) (Icon, string) {
 		line += " as " + safe(st.Self.Name)
 	}
 	switch {
+	case s.Failed:
+		return Attention, line + ", and something did not work"
 	case s.SignIn.Trouble != "":
 		return Attention, line + ", and your sign-in needs you"
 	case !s.signedIn():
@@ -200,10 +202,33 @@ func stand(s State) (Icon, string) {
 	return Connected, line
 }
 
+// problemLines is how many rows a problem may take: menus do not wrap.
+const problemLines = 3
+
+// problemRows are always as many, so that the rows after them keep their places.
+func problemRows(s State) []Row {
+	rows := make([]Row, problemLines)
+	rest := []rune(strings.Join(strings.Fields(problemOf(s)), " "))
+	for i := range rows {
+		line := rest
+		if cut := maxTitle; i < problemLines-1 && len(rest) > cut {
+			for cut > maxTitle/2 && rest[cut] != ' ' {
+				cut--
+			}
+			line = rest[:cut]
+		}
+		rest = []rune(strings.TrimPrefix(string(rest[len(line):]), " "))
+		rows[i] = Row{Title: safe(string(line)), Disabled: true, Hidden: len(line) == 0}
+	}
+	return rows
+}
+
 func problemOf(s State) string {
 	switch {
 	case s.Busy != "":
 		return s.Busy
+	case s.Reply != "":
+		return s.Reply
 	case s.Status == nil:
 		return s.Absent
 	case s.SignIn.Trouble != "":
