@@ -234,8 +234,7 @@ func TestADayWithTheTray(t *testing.T) {
 			return nil
 		})
 		d.startPanel()
-		d.seesIcon("connected", 10*time.Second)
-		d.shot("panel-again")
+		d.pick("connected", "panel-again", "Copy ssh command", "ssh "+name) // the submenus, too
 	})
 	t.Run("the service starts again", func(t *testing.T) {
 		laptop.Daemon.Kill()
