@@ -19,8 +19,8 @@ import (
 
 // Limits.
 const (
-	clickLimit = 2 * time.Minute  // for the person to click; what waits is refused then
-	signLimit  = 6 * time.Minute  // from the click to the sign-in's end; a login ends itself after five
+	clickLimit = 2 * time.Minute // for the person to click; what waits is refused then
+	signLimit  = 6 * time.Minute // from the click to the sign-in's end; a login ends itself after five
 	wholeLimit = clickLimit + signLimit
 	firstQuiet = 10 * time.Minute // without a question after one that was not answered; doubles with each
 	lastQuiet  = 4 * time.Hour

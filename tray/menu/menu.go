@@ -330,9 +330,21 @@ func reachable(s State) []ipc.Peer {
 	return all
 }
 
-// online: WireGuard makes a new handshake every two minutes while packets flow, and gives a session up after three.
+// online: WireGuard makes a new handshake every two minutes while packets flow, and gives a session up after three. Of a
+// machine that nothing is sent to, nobody here knows more than when it was last heard.
 func online(p ipc.Peer, now time.Time) bool {
 	return !p.Handshake.IsZero() && now.Sub(p.Handshake) < 3*time.Minute
+}
+
+// presence is what is known of a machine's being there.
+func presence(p ipc.Peer, now time.Time) string {
+	switch {
+	case online(p, now):
+		return "  (online)"
+	case p.Handshake.IsZero():
+		return ""
+	}
+	return "  (last heard " + clock(p.Handshake, now) + ")"
 }
 
 // SSHName is what ssh on this machine calls p.
@@ -350,8 +362,8 @@ func machines(s State, verb Verb) []Row {
 		r := Row{Title: safe(name), Action: Action{verb, name}}
 		if verb == Copy {
 			r.Title, r.Action.Arg = "ssh "+safe(name), "ssh "+name
-		} else if online(p, s.Now) {
-			r.Title += "  (online)"
+		} else {
+			r.Title += presence(p, s.Now)
 		}
 		rows = append(rows, r)
 	}

@@ -320,3 +320,48 @@ func TestSeveralProvidersAreOfferedByName(t *testing.T) {
 		t.Error("with one provider there is nothing to click")
 	}
 }
+
+// What stands beside a machine's name is never a guess: of one that nothing was sent to for a while, when it was heard.
+func TestMachinesSayWhenTheyWereHeard(t *testing.T) {
+	for _, c := range []struct {
+		heard time.Time
+		says  string
+	}{
+		{now.Add(-2 * time.Minute), "web-1  (online)"},
+		{now.Add(-4 * time.Minute), "web-1  (last heard " + now.Add(-4*time.Minute).Local().Format("15:04") + ")"},
+		{now.Add(-49 * time.Hour), "web-1  (last heard " + now.Add(-49*time.Hour).Local().Format("2 Jan 15:04") + ")"},
+		{time.Time{}, "web-1"},
+	} {
+		s := &ipc.Status{State: ipc.StateConnected, Self: &ipc.Peer{}, Peers: []ipc.Peer{{Name: "web-1", ShortName: true, ServesSSH: true, Handshake: c.heard}}}
+		if got := machines(State{Now: now, Status: s}, OpenTerminal)[0].Title; got != c.says {
+			t.Errorf("heard %s: %q, want %q", c.heard, got, c.says)
+		}
+	}
+}
+
+func TestWhatDidNotWorkIsShownWhole(t *testing.T) {
+	why := strings.TrimSpace(strings.Repeat("The management server was not told. ", 9))
+	for _, st := range []ipc.State{ipc.StateConnected, ipc.StateOffline} {
+		m := Build(State{Now: now, Status: &ipc.Status{State: st, Self: &ipc.Peer{Name: "laptop"}}, SignIn: ann, Reply: why, Failed: true})
+		if m.Icon != Attention || m.Rows[0].Title != "Connected as laptop, and something did not work" {
+			t.Errorf("%s: %s, %q", st, m.Icon, m.Rows[0].Title)
+		}
+		var said []string
+		for _, r := range m.Rows[1 : 1+problemLines] {
+			if r.Hidden || !r.Disabled || len(r.Title) > maxTitle {
+				t.Errorf("%+v", r)
+			}
+			said = append(said, r.Title)
+		}
+		if got := strings.Join(said, " "); got != why {
+			t.Errorf("said %q", got)
+		}
+	}
+	rows := problemRows(State{Status: &ipc.Status{Problems: []string{strings.Repeat("x", 1000)}}})
+	if len(rows) != problemLines || !strings.HasSuffix(rows[2].Title, "…") {
+		t.Errorf("%+v", rows)
+	}
+	if rows := problemRows(State{Status: &ipc.Status{}}); len(rows) != problemLines || !rows[0].Hidden || !rows[2].Hidden {
+		t.Errorf("%+v", rows)
+	}
+}
