@@ -4,7 +4,6 @@ package fresh
 
 import (
 	"errors"
-	"os"
 	"strconv"
 	"time"
 )
@@ -28,16 +27,8 @@ var errFormat = errors.New("it is not a line of this version")
 
 // Read reads a .fresh file, which must belong to this user: another one's says nothing about what ssh will offer.
 func Read(name string) (Line, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return Line{}, err
-	}
-	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !owned(fi) {
-		return Line{}, os.ErrPermission
-	}
 	buf := make([]byte, size)
-	n, err := f.Read(buf)
+	n, err := read(name, buf)
 	if err != nil {
 		return Line{}, err
 	}
