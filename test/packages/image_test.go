@@ -157,11 +157,13 @@ var (
 	imageDir   = filepath.Join(built, "releases", "images")
 )
 
+var imageArgs = []string{"build", "--version", versions[0], "--stamp", stamp, "--packages", "lanyard-mgmt", "--formats", "oci"}
+
 // imageArchives are the files by processor, "" being the one for all.
 func imageArchives(t *testing.T) map[string]string {
 	t.Helper()
 	imagesOnce.Do(func() {
-		run(t, pack, "build", "--source", "../..", "--out", imageDir, "--version", versions[0], "--stamp", stamp, "--packages", "lanyard-mgmt", "--formats", "oci")
+		run(t, pack, append(imageArgs, "--source", "../..", "--out", imageDir)...)
 	})
 	base := filepath.Join(imageDir, "lanyard-mgmt-"+versions[0]+"-oci")
 	return map[string]string{"": base + ".tar", "amd64": base + "-amd64.tar", "arm64": base + "-arm64.tar"}

@@ -10,9 +10,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +38,7 @@ func systemPackages(t *testing.T) string {
 
 var systemsArgs = []string{
 	"build", "--version", versions[0], "--stamp", stamp, "--packages", "lanyard", "--archs", "amd64",
-	"--formats", "deb,rpm,apk,arch,macos,freebsd,msi",
+	"--formats", "deb,rpm,apk,arch,macos,freebsd,msi,tar,sbom",
 }
 
 // unpacked is what bsdtar takes out of an archive.
@@ -196,7 +198,8 @@ func TestMacOSPackage(t *testing.T) {
 	}
 }
 
-// The same bytes from another checkout: another path, account, umask, home, time zone, language, and files of other times.
+// The same bytes from another checkout: another path, account, umask, home, time zone, language, clock, and files of
+// other times.
 func TestAnotherCheckoutGivesTheSameBytes(t *testing.T) {
 	t.Parallel()
 	needsRoot(t)
@@ -244,14 +247,25 @@ func TestAnotherCheckoutGivesTheSameBytes(t *testing.T) {
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GOTOOLCHAIN"} {
 		env = append(env, name+"="+strings.TrimSpace(run(t, "go", "env", name)))
 	}
-	// In a user namespace this process is another account, which the files belong to.
-	c := exec.CommandContext(t.Context(), "unshare", append([]string{
-		"--user", "--map-user=1234", "--map-group=1234", "sh", "-c", `umask 077 && exec "$@"`, "sh", program,
-	}, append(slices.Clone(systemsArgs), "--source", source, "--out", out)...)...)
-	c.Env, c.Dir = env, home
-	if msg, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, msg)
+	elsewhere := func(argv ...string) string {
+		t.Helper()
+		// In a user namespace this process is another account, which the files belong to.
+		c := exec.CommandContext(t.Context(), "unshare", append(append([]string{
+			"--user", "--map-user=1234", "--map-group=1234", "sh", "-c", `umask 077 && exec "$@"`, "sh",
+		}, clock(t, home)...), argv...)...)
+		c.Env, c.Dir = env, home
+		msg, err := c.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, msg)
+		}
+		return strings.TrimSpace(string(msg))
 	}
+	if year, now := elsewhere("date", "+%Y"), time.Now().Format("2006"); runtime.GOARCH == "amd64" && year == now {
+		t.Fatalf("the other clock shows %s, too", year)
+	}
+	elsewhere(append(append([]string{program}, systemsArgs...), "--source", source, "--out", out)...)
+	images := filepath.Join(base, "images")
+	elsewhere(append(append([]string{program}, imageArgs...), "--source", source, "--out", images)...)
 	read := func(dir string) map[string]string {
 		t.Helper()
 		entries, err := os.ReadDir(dir)
@@ -271,15 +285,27 @@ func TestAnotherCheckoutGivesTheSameBytes(t *testing.T) {
 		}
 		return sums
 	}
-	one, two := read(first), read(out)
-	for name, sum := range one {
-		if two[name] != sum {
-			t.Errorf("%s differs", name)
+	same := func(one, two map[string]string, kinds ...string) {
+		t.Helper()
+		for name, sum := range one {
+			if two[name] != sum {
+				t.Errorf("%s differs", name)
+			}
+		}
+		if len(one) != len(two) {
+			t.Errorf("%d files, and %d", len(one), len(two))
+		}
+		for _, kind := range kinds {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(one)), func(name string) bool { return strings.HasSuffix(name, kind) }) {
+				t.Errorf("there is no %s: %q", kind, slices.Sorted(maps.Keys(one)))
+			}
 		}
 	}
-	if len(one) != len(two) || len(one) < 9 {
-		t.Errorf("%d files, and %d", len(one), len(two))
-	}
+	imageArchives(t)
+	same(read(imageDir), read(images), "-oci.tar", "-oci-amd64.tar", "-oci-arm64.tar", "-compose.yaml")
+	one := read(first)
+	same(one, read(out), ".deb", ".rpm", ".apk", ".pkg.tar.zst", "-macos.pkg", "-freebsd14-amd64.pkg", "-freebsd15-amd64.pkg", ".msi",
+		"-linux-amd64.tar.gz", "-freebsd-amd64.tar.gz", "-darwin-amd64.tar.gz", "-windows-amd64.zip", ".cdx.json", ".admx")
 	list, err := os.ReadFile(filepath.Join(first, "SHA256SUMS"))
 	if err != nil {
 		t.Fatal(err)
@@ -292,6 +318,25 @@ func TestAnotherCheckoutGivesTheSameBytes(t *testing.T) {
 			t.Errorf("SHA256SUMS says %q", line)
 		}
 	}
+}
+
+// clock is a command that runs another one with a clock of two years ago (test/skew). The kernel's own times, of files that
+// are made meanwhile, stay right.
+func clock(t *testing.T, dir string) []string {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		t.Logf("test/skew knows no instructions of %s: the clock stays as it is", runtime.GOARCH)
+		return nil
+	}
+	skew, err := filepath.Abs(filepath.Join(built, "bin", "skew"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := filepath.Join(dir, "off")
+	if err := os.WriteFile(off, []byte("-17000h"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{skew, off}
 }
 
 // Packages for Windows: the tray with its place in the menu, and each processor's own template.
