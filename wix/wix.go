@@ -39,7 +39,6 @@ type Options struct {
 
 // Build writes the package.
 func Build(ctx context.Context, o Options) (err error) {
-	began := time.Now()
 	work, err := os.MkdirTemp("", "lanyard-wix-")
 	if err != nil {
 		return err
@@ -80,31 +79,53 @@ func Build(ctx context.Context, o Options) (err error) {
 	if said, err := run(ctx, work, "msibuild", out, "-s", "Lanyard", "Lanyard", platform, "{"+id("package")+"}"); err != nil {
 		return fmt.Errorf("msibuild: write the summary: %s (%w)", said, err)
 	}
-	if err := redate(out, began, o.Time); err != nil {
+	if err := redate(out, o.Time); err != nil {
 		return err
 	}
 	return copyFile(out, o.Out, o.Time)
 }
 
+// summaryID is FMTID_SummaryInformation (MS-OLEPS §2.25.1), which stands in the head of the package's summary.
+var summaryID = []byte{0xe0, 0x85, 0x9f, 0xf2, 0xf9, 0x4f, 0x68, 0x10, 0xab, 0x91, 0x08, 0x00, 0x2b, 0x27, 0xb3, 0xd9}
+
 // redate replaces the times of the summary, which are those of the build: VT_FILETIME values (MS-OLEPS §2.15), counted
 // in 100 ns since 1601.
-func redate(file string, began, stamp time.Time) error {
+func redate(file string, stamp time.Time) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	const epoch = 116444736000000000 // 1970
-	mark := []byte{0x40, 0, 0, 0}
-	count := func(t time.Time) uint64 { return uint64(t.UnixNano()/100 + epoch) }
-	first, last := count(began.Add(-time.Minute)), count(time.Now().Add(time.Minute))
-	for at := 0; ; {
-		i := bytes.Index(b[at:], mark)
-		if i < 0 || at+i+12 > len(b) {
+	const (
+		epoch    = 116444736000000000 // 1970
+		head     = 28                 // bytes of a property set (§2.21) before the identifier of its first section
+		filetime = 0x40
+	)
+	word := func(at int) int {
+		if at < 0 || at+12 > len(b) { // room for a value, too
+			return -1
+		}
+		return int(binary.LittleEndian.Uint32(b[at:]))
+	}
+	times := 0
+	for at := 0; ; at += len(summaryID) {
+		i := bytes.Index(b[at:], summaryID)
+		if i < 0 {
 			break
 		}
-		if at += i + len(mark); binary.LittleEndian.Uint64(b[at:]) >= first && binary.LittleEndian.Uint64(b[at:]) <= last {
-			binary.LittleEndian.PutUint64(b[at:], count(stamp))
+		at += i
+		if word(at-head) != 0xfffe { // the byte order's mark, and version 0
+			continue
 		}
+		section := at - head + word(at+len(summaryID))
+		for n := range min(word(section+4), 32) { // of properties: an identifier and where the value is
+			if value := section + word(section+8+8*n+4); word(value) == filetime {
+				binary.LittleEndian.PutUint64(b[value+4:], uint64(stamp.UnixNano()/100+epoch))
+				times++
+			}
+		}
+	}
+	if times == 0 {
+		return errors.New("the package has no summary with times where Windows Installer looks for it; wixl or msibuild writes it in another way than this program knows")
 	}
 	return os.WriteFile(file, b, 0o600)
 }
