@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ The server may run meanwhile. Whoever has the file can stand in for the server: 
 				if out, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(out.Fd())) {
 					return errors.New("a backup is not for a terminal; name a file")
 				}
-				return a.writeBackup(cmd.Context(), cmd.OutOrStdout())
+				return a.backupTo(cmd, cmd.OutOrStdout())
 			}
 			return a.backup(cmd, args[0])
 		},
@@ -71,7 +72,7 @@ func (a *app) backup(cmd *cobra.Command, name string) (err error) {
 		return fmt.Errorf("write the backup: %w", err)
 	}
 	defer os.Remove(f.Name()) // fails once it was renamed
-	err = a.writeBackup(cmd.Context(), f)
+	err = a.backupTo(cmd, f)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}
@@ -80,6 +81,13 @@ func (a *app) backup(cmd *cobra.Command, name string) (err error) {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "Written to %s. It holds the server's keys: keep it as you keep %s.\n", name, a.state)
 	return nil
+}
+
+func (a *app) backupTo(cmd *cobra.Command, w io.Writer) error {
+	if done, err := a.asOwner(cmd, nil, w, "backup", "-"); done {
+		return err
+	}
+	return a.writeBackup(cmd.Context(), w)
 }
 
 func (a *app) writeBackup(ctx context.Context, w io.Writer) error {
@@ -159,7 +167,24 @@ blocked or removed since the backup is not blocked or removed any more: look at 
 }
 
 func (a *app) restore(cmd *cobra.Command, name string, force bool) error {
-	if done, err := a.restoreAsOwner(cmd, name, force); done {
+	var err error
+	in := os.Stdin
+	if name != "-" { // root may read what the server's account may not
+		if in, err = os.Open(name); err != nil {
+			return fmt.Errorf("read the backup: %w", err)
+		}
+		defer in.Close()
+	}
+	args := []string{"restore", "-"}
+	if force {
+		args = append(args, "--force")
+	}
+	if done, err := a.asOwner(cmd, in, cmd.OutOrStdout(), args...); done {
+		if err != nil {
+			if rest, ok := strings.CutPrefix(err.Error(), "- "); ok {
+				err = errors.New(name + " " + rest)
+			}
+		}
 		return err
 	}
 	if err := paths.PrivateDir(a.state); err != nil {
@@ -174,13 +199,6 @@ func (a *app) restore(cmd *cobra.Command, name string, force bool) error {
 	there := err == nil
 	if there && !force {
 		return fmt.Errorf("%s has a database; --force moves it aside and puts the backup in its place", a.state)
-	}
-	in := os.Stdin
-	if name != "-" {
-		if in, err = os.Open(name); err != nil {
-			return fmt.Errorf("read the backup: %w", err)
-		}
-		defer in.Close()
 	}
 	dir, err := os.MkdirTemp(a.state, ".restore-*")
 	if err != nil {

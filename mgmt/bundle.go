@@ -73,5 +73,6 @@ func (a *app) pack(cmd *cobra.Command, b *bundle.Bundle, now time.Time) {
 		b.JSON(name+".json", v)
 	}
 	b.File("default.txt", "/etc/default/lanyard-mgmt")
+	b.File("sysconfig.txt", "/etc/sysconfig/lanyard-mgmt")
 	b.Logs(ctx, "lanyard-mgmt")
 }

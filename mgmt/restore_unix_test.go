@@ -50,8 +50,22 @@ func TestRootPutsABackupBackForTheServersAccount(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), program, append([]string{"--state", state}, args...)...).CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run("backup", file); err != nil {
+	// Nor does a backup take what the account may not read, wherever the names in its folder lead.
+	secret, key := filepath.Join(dir, "secret"), filepath.Join(state, "ca.key")
+	must(os.WriteFile(secret, []byte("root's alone"), 0o600))
+	must(os.Symlink(secret, key))
+	if out, err := run("backup", file); err == nil || !strings.Contains(out, "ca.key") {
+		t.Errorf("root reads for the account what it may not: %v, %s", err, out)
+	}
+	if _, err := os.Lstat(file); err == nil {
+		t.Error("a backup that failed is there")
+	}
+	must(os.Remove(key))
+	if out, err := run("backup", file); err != nil || !strings.Contains(out, "Written to "+file) {
 		t.Fatal(err, out)
+	}
+	if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 || fi.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the backup is not root's alone: %v, %v", fi, err)
 	}
 	if out, err := run("restore", file); err == nil || !strings.Contains(out, "--force moves it aside") {
 		t.Errorf("it replaces a database: %v, %s", err, out)

@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"lanyard/platform/paths"
 )
@@ -49,10 +51,14 @@ func ownState(account string) error {
 	if err != nil {
 		return fmt.Errorf("the group of %s has the number %q", account, u.Gid)
 	}
-	if err := os.MkdirAll(serverState(), 0o700); err != nil {
+	return ownFolder(serverState(), uid, gid)
+}
+
+func ownFolder(dir string, uid, gid int) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(serverState()) // whatever lies in there, nothing outside is touched
+	root, err := os.OpenRoot(dir) // whatever lies in there, nothing outside is touched
 	if err != nil {
 		return err
 	}
@@ -60,12 +66,34 @@ func ownState(account string) error {
 	if err := root.Chmod(".", 0o700); err != nil {
 		return err
 	}
-	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
+		if d.Type().IsRegular() {
+			return ownFile(root, path, uid, gid)
+		}
 		return root.Lchown(path, uid, gid)
 	})
+}
+
+// ownFile gives a file away unless it has other names: they may be somewhere else, and the file another one's secret,
+// which whoever could write into the folder wants to have. It is the file that was looked at, whatever has its name by then.
+func ownFile(root *os.Root, path string, uid, gid int) error {
+	f, err := root.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || st.Nlink > 1 && int(st.Uid) != uid {
+		return fmt.Errorf("%s has other names beside this one and is not given to the server's account; see what it is ('find / -samefile %[1]s') and remove it here", filepath.Join(root.Name(), path))
+	}
+	return f.Chown(uid, gid)
 }
 
 // marked is how a file begins that 'service install' wrote and 'service uninstall' may remove.

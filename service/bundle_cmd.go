@@ -99,6 +99,7 @@ func pack(c *cobra.Command, b *bundle.Bundle, now time.Time) {
 		b.File(f, filepath.Join(config, f))
 	}
 	b.File("default.txt", "/etc/default/lanyard")
+	b.File("sysconfig.txt", "/etc/sysconfig/lanyard")
 	b.File("ssh_config.txt", p.DropIn)
 	b.File("service-log.txt", filepath.Join(p.State, "service.log"))
 	b.File("service-log-old.txt", filepath.Join(p.State, "service.log.old"))

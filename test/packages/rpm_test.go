@@ -90,6 +90,10 @@ func TestRPMLife(t *testing.T) {
 	if identity() != first || b.do("cat", "/etc/sysconfig/lanyard") != "# mine\n" {
 		t.Error("the upgrade changed the machine's identity or the administrator's file")
 	}
+	b.do("lanyard", "bundle", "/root/bundle.zip")
+	if out := run(t, "bsdtar", "-xOf", filepath.Join(b.root, "/root/bundle.zip"), "*sysconfig.txt"); out != "# mine\n" {
+		t.Errorf("of the options, the bundle has %q", out)
+	}
 	if out, err := rpm("--upgrade", one.rpm("lanyard")); err == nil || !strings.Contains(out, "newer than") {
 		t.Errorf("a downgrade is not refused: %v, %s", err, out)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +16,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// restoreAsOwner has the account whose the state folder is put the backup back when root asks for it, as on a machine where
-// the system runs the server: what is written is the server's then, and nothing that lies there leads root elsewhere.
-func (a *app) restoreAsOwner(cmd *cobra.Command, name string, force bool) (done bool, err error) {
+// asOwner has the account whose the state folder is do what root asks for, as on a machine where the system runs the
+// server: what is written is the server's then, and nothing that lies there leads root elsewhere. It runs this program
+// with args, unless the folder is nobody else's.
+func (a *app) asOwner(cmd *cobra.Command, in io.Reader, out io.Writer, args ...string) (done bool, err error) {
 	fi, err := os.Lstat(a.state)
 	if err != nil || !fi.IsDir() || os.Geteuid() != 0 {
 		return false, nil // there is nobody else's folder
@@ -34,29 +36,15 @@ func (a *app) restoreAsOwner(cmd *cobra.Command, name string, force bool) (done 
 	if err != nil {
 		return true, fmt.Errorf("find this program's own path: %w", err)
 	}
-	in := os.Stdin
-	if name != "-" { // root may read what the account may not
-		if in, err = os.Open(name); err != nil {
-			return true, fmt.Errorf("read the backup: %w", err)
-		}
-		defer in.Close()
-	}
-	args := []string{"--state", state, "restore", "-"}
-	if force {
-		args = append(args, "--force")
-	}
 	var said bytes.Buffer
-	c := exec.CommandContext(cmd.Context(), program, args...)
+	c := exec.CommandContext(cmd.Context(), program, append([]string{"--state", state}, args...)...)
 	c.Dir, c.Env = "/", []string{"PATH=/usr/bin:/bin"}
-	c.Stdin, c.Stdout, c.Stderr = in, cmd.OutOrStdout(), &said
+	c.Stdin, c.Stdout, c.Stderr = in, out, &said
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
 	if err := c.Run(); err != nil {
 		why := strings.TrimPrefix(strings.TrimSpace(said.String()), "lanyard-mgmt: ")
 		if why == "" {
-			return true, fmt.Errorf("restore as the account %d: %w", owner.Uid, err)
-		}
-		if rest, ok := strings.CutPrefix(why, "- "); ok {
-			why = name + " " + rest
+			return true, fmt.Errorf("%s as the account %d: %w", args[0], owner.Uid, err)
 		}
 		return true, errors.New(why)
 	}

@@ -1,0 +1,61 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What root gives to the server's account is what lies in the state folder and nowhere else.
+func TestNothingOutsideTheStateIsGivenAway(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: another account's files")
+	}
+	const account = 65534
+	base := t.TempDir()
+	state, secret := filepath.Join(base, "state"), filepath.Join(base, "secret")
+	write := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner := func(name string) uint32 {
+		t.Helper()
+		fi, err := os.Lstat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fi.Sys().(*syscall.Stat_t).Uid
+	}
+	if err := os.MkdirAll(filepath.Join(state, "acme"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(secret)
+	write(filepath.Join(state, "mgmt.db"))
+	if err := os.Symlink(secret, filepath.Join(state, "acme", "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := ownFolder(state, account, account); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"", "mgmt.db", "acme", "acme/link"} {
+		if uid := owner(filepath.Join(state, name)); uid != account {
+			t.Errorf("%q belongs to %d", name, uid)
+		}
+	}
+	hard := filepath.Join(state, "acme", "hard")
+	if err := os.Link(secret, hard); err != nil {
+		t.Fatal(err)
+	}
+	if err := ownFolder(state, account, account); err == nil || !strings.Contains(err.Error(), hard+" has other names") {
+		t.Errorf("a file with a name elsewhere: %v", err)
+	}
+	if uid := owner(secret); uid != 0 {
+		t.Errorf("a file outside of the state belongs to %d now", uid)
+	}
+}
