@@ -22,7 +22,7 @@ import (
 func (a *app) asOwner(cmd *cobra.Command, in io.Reader, out io.Writer, args ...string) (done bool, err error) {
 	fi, err := os.Lstat(a.state)
 	if err != nil || !fi.IsDir() || os.Geteuid() != 0 {
-		return false, nil // there is nobody else's folder
+		return false, nil //nolint:nilerr // there is nobody else's folder
 	}
 	owner, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok || owner.Uid == 0 {
