@@ -64,7 +64,7 @@ TOOLS_NEEDED_desktop := $(TOOLS_WINE) Xvfb=xvfb xdotool=xdotool import=imagemagi
   xfce4-panel=xfce4-panel xfwm4=xfwm4 xfconf-query=xfconf secret-tool=libsecret-tools dunst=dunst chromium=chromium certutil=libnss3-tools xterm=xterm \
   xclip=xclip tesseract=tesseract-ocr /usr/share/tesseract-ocr/5/tessdata/eng.traineddata=tesseract-ocr-eng /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf=fonts-dejavu-core
 TOOLS_NEEDED_packages := systemd-nspawn=systemd-container mmdebstrap=mmdebstrap lintian=lintian rpm=rpm bsdtar=libarchive-tools \
-  shellcheck=shellcheck desktop-file-validate=desktop-file-utils $(TOOLS_WINE) wixl=wixl msibuild=msitools osslsigncode=osslsigncode \
+  shellcheck=shellcheck desktop-file-validate=desktop-file-utils $(TOOLS_WINE) Xvfb=xvfb wixl=wixl msibuild=msitools osslsigncode=osslsigncode \
   podman=podman runc=runc gpg=gnupg debsig-verify=debsig-verify openssl=openssl
 endif
 check-tools:

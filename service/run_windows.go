@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"sync"
 
 	"lanyard/installer/units"
 	"lanyard/platform/paths"
@@ -13,7 +14,25 @@ import (
 
 // runService runs under the service control manager, or in a console until ctx ends.
 func runService(ctx context.Context, opt daemon.Options, serve func(context.Context, daemon.Options) error) error {
-	return supervisor.Run(ctx, units.Name, opt.Log, func(ctx context.Context) error { return serve(ctx, opt) })
+	return supervisor.Run(ctx, units.Name, opt.Log, func(ctx context.Context) error {
+		if supervisor.Interactive() {
+			return serve(ctx, opt)
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		var sweeper sync.WaitGroup
+		sweeper.Go(func() {
+			dirs, err := folders()
+			if err == nil {
+				err = removeAside(ctx, dirs)
+			}
+			if err != nil {
+				opt.Log.Warn("programs of an older version stay until the next upgrade", "err", err)
+			}
+		})
+		defer sweeper.Wait()
+		defer cancel()
+		return serve(ctx, opt)
+	})
 }
 
 // logWriter is where the service's log goes: to whoever started it in a console, else to a file in its state folder.

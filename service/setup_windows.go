@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 	"lanyard/service/sshconfig"
 )
 
-// packageCommands are what Lanyard's Windows package calls while it is installed.
-func packageCommands() []*cobra.Command { return []*cobra.Command{setupCommand()} }
+// packageCommands are what Lanyard's Windows package calls while it is installed and replaced.
+func packageCommands() []*cobra.Command { return []*cobra.Command{setupCommand(), asideCommand()} }
 
 func setupCommand() *cobra.Command {
 	var url, key, keyFile string
@@ -79,8 +80,16 @@ func staysDown(s *ipc.Status, r ipc.UpRequest) bool {
 	return s.State == ipc.StateDown && (r.URL == "" || daemon.SameServer(r.URL, s.Server)) && (r.AllowSSH == nil || *r.AllowSSH == s.SSH.Allowed)
 }
 
-// leaveTheRest takes our rule out of the firewall.
-func leaveTheRest(ctx context.Context) error { return hostfw.Forbid(ctx, firewallRule) }
+// leaveTheRest ends what people run of the package, and takes our rule out of the firewall.
+func leaveTheRest(ctx context.Context) error {
+	dirs, err := folders()
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return errors.Join(endPrograms(dirs), removeAside(wait, dirs), hostfw.Forbid(ctx, firewallRule))
+}
 
 // removeRun: pipes go with their process.
 func removeRun(string) error { return nil }
@@ -110,7 +119,7 @@ func forOpenSSH(program string) (string, error) {
 			}
 		}
 	}
-	dir := filepath.Join(filepath.Dir(paths.System(paths.DefaultProfile).State), "bin")
+	dir := copyFolder()
 	if err := paths.MachineDir(filepath.Dir(dir)); err != nil {
 		return "", err
 	}
@@ -122,7 +131,10 @@ func forOpenSSH(program string) (string, error) {
 		return "", fmt.Errorf("read this program: %w", err)
 	}
 	copied := filepath.Join(dir, "lanyard.exe")
-	return copied, paths.WriteFile(copied, code, 0o644)
+	if old, err := os.ReadFile(copied); err == nil && bytes.Equal(old, code) {
+		return copied, nil
+	}
+	return copied, errors.Join(putAside(copied), paths.WriteFile(copied, code, 0o644)) // somebody's ssh may run it
 }
 
 func plain(path string) bool { return sshconfig.CheckProgram(path) == nil }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"lanyard/platform/paths"
+	"lanyard/platform/release"
 	"lanyard/platform/sessionbus/bustest"
 	"lanyard/service/ipc"
 	"lanyard/service/keystore"
@@ -57,7 +58,7 @@ func TestPanelShowsEveryState(t *testing.T) {
 	r := startTray(t, home)
 	state := func(s *ipc.Status, absent string) menu.State {
 		return menu.State{
-			Now: time.Now(), Status: s, Absent: absent, Start: "sudo lanyard service install", Joining: "sudo lanyard up URL", Release: release(),
+			Now: time.Now(), Status: s, Absent: absent, Start: "sudo lanyard service install", Joining: "sudo lanyard up URL", Release: release.Version(),
 			Settings: menu.Settings{Start: true, Notify: true, Visitors: true}, Profile: "default", Profiles: []string{"default"},
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"syscall"
 
 	"fyne.io/systray"
@@ -26,6 +25,7 @@ import (
 	"lanyard/platform/elevate"
 	"lanyard/platform/notify"
 	"lanyard/platform/paths"
+	"lanyard/platform/release"
 	"lanyard/platform/terminal"
 	"lanyard/service/keystore"
 	"lanyard/tray/icons"
@@ -61,7 +61,7 @@ func run(args []string, self string) error {
 		return err
 	}
 	if *version {
-		fmt.Println("lanyard-tray", release())
+		fmt.Println("lanyard-tray", release.Version())
 		return nil
 	}
 	if *profile != "" {
@@ -97,7 +97,7 @@ func run(args []string, self string) error {
 	ctx = session.bind(ctx)
 
 	t := newTray(ctx, *profile, settings)
-	t.log, t.release, t.session = log, release(), session
+	t.log, t.release, t.session = log, release.Version(), session
 	t.program, t.replaced = beside(self), replacement(self)
 	t.person = func(profile string) person { return newPerson(profile, []string{self, "keyring"}, t.unsealed) }
 	b := newBar(t.click)
@@ -132,13 +132,6 @@ func beside(self string) string {
 		self = real
 	}
 	return filepath.Join(filepath.Dir(self), "lanyard"+exeSuffix)
-}
-
-func release() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		return b.Main.Version
-	}
-	return "(devel)"
 }
 
 // setIcon shows icon in the form that this system's panel takes.

@@ -17,6 +17,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/reason"
+	"lanyard/platform/release"
 	"lanyard/platform/sessionbus/bustest"
 	"lanyard/service/ipc"
 	"lanyard/service/login"
@@ -89,7 +90,7 @@ func TestLogInGoesToTheProviderThatWasChosen(t *testing.T) {
 	state := func(asking menu.SignIn) menu.Menu {
 		s := status
 		return menu.Build(menu.State{
-			Now: time.Now(), Status: &s, Start: "sudo lanyard service install", Joining: "sudo lanyard up URL", Release: release(), SignIn: asking,
+			Now: time.Now(), Status: &s, Start: "sudo lanyard service install", Joining: "sudo lanyard up URL", Release: release.Version(), SignIn: asking,
 			Settings: menu.Settings{Start: true, Notify: true, Visitors: true}, Profile: "default", Profiles: []string{"default"},
 		})
 	}

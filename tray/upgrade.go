@@ -11,6 +11,9 @@ var errUpgraded = errors.New("the program was replaced")
 // replacement returns a function that reports whether another file lies where this program was started from.
 func replacement(program string) func() bool {
 	was, err := os.Stat(program)
+	if err == nil {
+		os.SameFile(was, was) // Windows tells which file it is when that is first asked, by its path
+	}
 	return func() bool {
 		is, now := os.Stat(program)
 		return err == nil && now == nil && is.Mode().IsRegular() && (!os.SameFile(was, is) || !was.ModTime().Equal(is.ModTime()) || was.Size() != is.Size())

@@ -35,13 +35,12 @@ func msiOf(t *testing.T, version, program string) string {
 	if err := os.WriteFile(tray, []byte("MZ"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := filepath.Abs(filepath.Join(build, "windows", version, "lanyard.msi"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	return msiWith(t, version, program, tray)
+}
+
+func msiWith(t *testing.T, version, program, tray string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "lanyard.msi")
 	if err := wix.Build(t.Context(), wix.Options{
 		Version: version, Arch: "amd64", Service: program, Tray: tray, Time: time.Unix(1.7e9, 0), Out: out,
 	}); err != nil {
