@@ -117,7 +117,7 @@ func endPrograms(dirs []string) error {
 func endIn(dirs []string, id uint32) error {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION|windows.PROCESS_TERMINATE|windows.SYNCHRONIZE, false, id)
 	if err != nil {
-		return nil //nolint:nilerr // it has ended
+		return nil // it has ended
 	}
 	defer func() { _ = windows.CloseHandle(h) }()
 	b := make([]uint16, windows.MAX_LONG_PATH)
@@ -125,7 +125,7 @@ func endIn(dirs []string, id uint32) error {
 	if err := windows.QueryFullProcessImageName(h, 0, &b[0], &n); err != nil || !slices.ContainsFunc(dirs, func(dir string) bool {
 		return strings.EqualFold(filepath.Dir(windows.UTF16ToString(b[:n])), dir)
 	}) {
-		return nil //nolint:nilerr // it has ended, or is another's
+		return nil // it has ended, or is another's
 	}
 	if err := windows.TerminateProcess(h, 1); err != nil {
 		return fmt.Errorf("end process %d: %w", id, err)
