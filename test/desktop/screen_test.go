@@ -105,12 +105,32 @@ func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	_, err = peer.StartCommand("keyring", unlock)
 	must(t, err)
 	d.until(10*time.Second, "the keyring", func() error { return d.owned("org.freedesktop.secrets") })
-	d.start("wm", "xfwm4", "--compositor=off")
+	d.startWindowManager()
 	_, err = d.output("xsetroot", "-solid", "#3b5368")
 	must(t, err)
 	d.start("dunst", "dunst", "-conf", d.home(".config/dunst/dunstrc"))
 	d.startPanel()
 	return d
+}
+
+// startWindowManager waits until windows are managed: one that opens before lies over the panel.
+func (d *desktop) startWindowManager() {
+	d.t.Helper()
+	wm := d.start("wm", "xfwm4", "--compositor=off")
+	d.until(30*time.Second, "the window manager", func() error {
+		select {
+		case <-wm.Done(): // it gives up when another program of the session was slow
+			said := wm.Text()
+			wm = d.start("wm", "xfwm4", "--compositor=off")
+			return fmt.Errorf("it ended: %s", said)
+		default:
+		}
+		out, err := d.output("xprop", "-root", "_NET_SUPPORTING_WM_CHECK")
+		if err == nil && !strings.Contains(out, "window id") {
+			err = fmt.Errorf("xprop says %q", out)
+		}
+		return err
+	})
 }
 
 func (d *desktop) startPanel() {
