@@ -23,6 +23,7 @@ const (
 
 	repeatAfter = 300 * time.Millisecond // an initiation that is not answered; longer than most round trips
 	anewAfter   = 700 * time.Millisecond // one that may have crossed the peer's, if no session came of either
+	inHand      = 250 * time.Millisecond // how long WireGuard may take over a message; less than repeatAfter
 
 	// An initiation of the peer's is refused when no response is sent so long before or after it: it comes several times.
 	responseWithin = 500 * time.Millisecond
@@ -37,10 +38,15 @@ var errNoEndpoint = errors.New("no address of the peer is known yet")
 //
 // Two initiations that cross each other would spoil one another: each side forgets its own when it takes the other's, and
 // both wait for 5 s. Two machines that learn of each other at the same moment do just that. So the initiation of the
-// greater public key wins: its side passes over the other's, once, and sends its own again, in case it was lost. And every
-// initiation that is not answered is sent a second time soon: it mends most of what remains, and a lost datagram. What is
-// left is a crossing inside of WireGuard, when it took the other's before its own was on the way: then the side of the
+// greater public key wins: its side passes over the other's at first, and sends its own again, in case it was lost. And
+// every initiation that is not answered is sent a second time soon: it mends most of what remains, and a lost datagram. What
+// is left is a crossing inside of WireGuard, when it took the other's before its own was on the way: then the side of the
 // greater key starts anew.
+//
+// Worse, WireGuard's workers mix up an initiation and a response of the same peer that they have in hand at the same time:
+// one side then keeps a session whose index the other does not know, and what it sends is lost for 15 s. So they never get
+// both: an initiation that comes in holds back an own one for as long as it may be in their hands, no initiation
+// comes in so soon after a response, and no response to an initiation that was given up.
 //
 // An initiation carries its sender's time, and WireGuard refuses one that is older than any before it. A machine whose clock
 // was ahead, and was set, would be refused until the time that it had pretended: so whoever leaves an initiation without an
@@ -67,13 +73,17 @@ type target struct {
 	candidates []conn.Endpoint
 	initiation []byte // the last one sent, and when: new candidates get it too
 	sent       time.Time
-	heard      time.Time   // when an initiation came from one of addrs or from works
-	works      string      // the address that the peer's handshakes went to last, if it is none of addrs
-	responded  time.Time   // when a response was sent last
-	passedOver [4]byte     // sender's index of the crossing initiation that was passed over
+	heard      time.Time // when an initiation came from one of addrs or from works
+	works      string    // the address that the peer's handshakes went to last, if it is none of addrs
+	responded  time.Time // when a response was sent last
+	passedOver [4]byte   // sender's index of the crossing initiation that was passed over, and when it came first
+	passedAt   time.Time
+	letIn      time.Time   // when WireGuard got an initiation of the peer's last
+	answeredAt time.Time   // and a response
 	repeat     *time.Timer // sends initiation again
 	anew       *time.Timer // tells of a crossing
 	refusal    *time.Timer // tells of an initiation without an answer
+	kept       *time.Timer // sends an initiation that was held back
 }
 
 func newBind(inner conn.Bind, self device.NoisePublicKey, now func() time.Time) *bind {
@@ -113,8 +123,11 @@ func (b *bind) hides(msg []byte, from conn.Endpoint) bool {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		for _, t := range b.targets {
-			t.answered(msg[8:12]) // the receiver's index (whitepaper section 5.4.3)
+			if t.answered(msg[8:12], b.now()) { // the receiver's index (whitepaper section 5.4.3)
+				return false
+			}
 		}
+		return true
 	case len(msg) == device.MessageInitiationSize && msg[0] == device.MessageInitiationType:
 		addr, err := netip.ParseAddrPort(from.DstToString())
 		if err != nil {
@@ -123,11 +136,14 @@ func (b *bind) hides(msg []byte, from conn.Endpoint) bool {
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		for _, t := range b.targets {
-			if !t.hears(addr, b.now(), b.refused) || bytes.Compare(b.self[:], t.key[:]) < 0 {
+			if !t.hears(addr, b.now(), b.refused) {
 				continue
 			}
-			if own := t.crossed(addr, [4]byte(msg[4:8]), b.now()); own != nil {
+			hide, own := t.takes([4]byte(msg[4:8]), bytes.Compare(b.self[:], t.key[:]) > 0, b.now())
+			if own != nil {
 				_ = b.Bind.Send([][]byte{own}, from)
+			}
+			if hide {
 				return true
 			}
 		}
@@ -215,6 +231,9 @@ func (b *bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	if t, ok := ep.(*target); ok {
 		if isInitiation(bufs) {
+			if b.holdsBack(t, bufs[0], ep) {
+				return nil
+			}
 			b.remember(t, bufs[0], nil)
 		}
 		return b.spray(t, bufs, "")
@@ -231,6 +250,9 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	}
 	t := b.receiver(bufs[0])
 	if t != nil {
+		if b.holdsBack(t, bufs[0], ep) {
+			return nil
+		}
 		b.remember(t, bufs[0], ep)
 	}
 	err := b.Bind.Send(bufs, ep)
@@ -284,6 +306,30 @@ func (b *bind) receiver(msg []byte) *target {
 		}
 	}
 	return nil
+}
+
+// holdsBack keeps an initiation from being sent while WireGuard may have the peer's in hand. It is sent after all if no
+// response to that is.
+func (b *bind) holdsBack(t *target, msg []byte, ep conn.Endpoint) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	letIn := t.letIn
+	if b.now().Sub(letIn) >= inHand || t.responded.After(letIn) {
+		return false
+	}
+	msg = bytes.Clone(msg)
+	if t.kept != nil {
+		t.kept.Stop()
+	}
+	t.kept = time.AfterFunc(repeatAfter, func() {
+		t.mu.Lock()
+		moot := t.responded.After(letIn) || t.sent.After(letIn)
+		t.mu.Unlock()
+		if !moot {
+			_ = b.Send([][]byte{msg}, ep)
+		}
+	})
+	return true
 }
 
 // remember keeps an initiation that is being sent, and sends it again when it is not answered soon.
@@ -363,32 +409,51 @@ func (t *target) forget() {
 	defer t.mu.Unlock()
 	t.initiation = nil
 	t.stopRepeat()
-	for _, timer := range []*time.Timer{t.anew, t.refusal} {
+	for _, timer := range []*time.Timer{t.anew, t.refusal, t.kept} {
 		if timer != nil {
 			timer.Stop()
 		}
 	}
 }
 
-// answered forgets the initiation that this response is for.
-func (t *target) answered(index []byte) {
+// answered forgets the initiation that this response is for, if it is the peer's.
+func (t *target) answered(index []byte, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.initiation != nil && bytes.Equal(t.initiation[4:8], index) {
-		t.initiation = nil
-		t.stopRepeat()
+	if t.initiation == nil || !bytes.Equal(t.initiation[4:8], index) {
+		return false
 	}
+	t.giveUp()
+	t.answeredAt = now
+	return true
 }
 
-// crossed gives the unanswered initiation to the peer that may be reached at addr, if there is one.
-func (t *target) crossed(addr netip.AddrPort, index [4]byte, now time.Time) []byte {
+// giveUp forgets the own initiation. The caller holds t.mu.
+func (t *target) giveUp() {
+	t.initiation = nil
+	t.stopRepeat()
+}
+
+// takes says whether WireGuard should not see an initiation of the peer's, and which own one to send in its place, if any.
+// wins: ours counts when they cross.
+func (t *target) takes(index [4]byte, wins bool, now time.Time) (hide bool, own []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.initiation == nil || now.Sub(t.sent) >= device.RekeyTimeout || !slices.Contains(t.addrs, addr) || t.passedOver == index {
-		return nil
+	if now.Sub(t.answeredAt) < inHand {
+		return true, nil
 	}
-	t.passedOver = index
-	return t.initiation
+	if wins && t.initiation != nil && now.Sub(t.sent) < device.RekeyTimeout {
+		if t.passedOver != index {
+			t.passedOver, t.passedAt = index, now
+			return true, t.initiation
+		}
+		if now.Sub(t.passedAt) < inHand { // it came by several ways
+			return true, nil
+		}
+		t.giveUp() // the peer insists: ours may be lost
+	}
+	t.letIn = now
+	return false, nil
 }
 
 // target is a conn.Endpoint until the peer answers.

@@ -1,10 +1,14 @@
 package tunnel
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,11 +42,14 @@ func TestCrossingHandshakesLoseNoTime(t *testing.T) {
 	}
 }
 
-// wire is a bind's inner side: what it receives is written into in, what it sends is dropped.
+// wire is a bind's inner side: what it receives is written into in, what it sends is kept.
 type wire struct {
 	conn.Bind
 	in chan []byte
 	ep conn.Endpoint
+
+	mu   sync.Mutex // guards sent
+	sent [][]byte
 }
 
 func (w *wire) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
@@ -53,24 +60,48 @@ func (w *wire) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	}}, port, nil
 }
 
-func (w *wire) Send([][]byte, conn.Endpoint) error { return nil }
+func (w *wire) Send(bufs [][]byte, _ conn.Endpoint) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range bufs {
+		w.sent = append(w.sent, bytes.Clone(b))
+	}
+	return nil
+}
+
+func (w *wire) all() [][]byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.sent)
+}
+
+// message is a handshake message to the holder of a key, with a sender's index of its own.
+func message(kind byte, size int, to [32]byte, receiver []byte) []byte {
+	msg := make([]byte, size)
+	msg[0] = kind
+	_, _ = rand.Read(msg[4:8])
+	copy(msg[8:12], receiver)
+	h, _ := blake2s.New256(nil)
+	h.Write([]byte(device.WGLabelMAC1))
+	h.Write(to[:])
+	mac, _ := blake2s.New128(h.Sum(nil))
+	mac.Write(msg[:size-32])
+	mac.Sum(msg[:size-32])
+	return msg
+}
+
+func initiation(to [32]byte) []byte {
+	return message(device.MessageInitiationType, device.MessageInitiationSize, to, nil)
+}
+
+func response(to [32]byte, initiation []byte) []byte {
+	return message(device.MessageResponseType, device.MessageResponseSize, to, initiation[4:8])
+}
 
 // A peer whose handshake WireGuard refuses, for the time that it bears, is called back, whichever key is greater; one that
 // gets its response is not, nor is somebody who is no peer.
 func TestRefusedHandshakeIsCalledBack(t *testing.T) {
 	home, away := netip.MustParseAddrPort("192.0.2.1:51820"), netip.MustParseAddrPort("192.0.2.9:4500")
-	message := func(kind byte, size int, to [32]byte) []byte {
-		msg := make([]byte, size)
-		msg[0] = kind
-		_, _ = rand.Read(msg[4:8])
-		h, _ := blake2s.New256(nil)
-		h.Write([]byte(device.WGLabelMAC1))
-		h.Write(to[:])
-		mac, _ := blake2s.New128(h.Sum(nil))
-		mac.Write(msg[:size-32])
-		mac.Sum(msg[:size-32])
-		return msg
-	}
 	for name, c := range map[string]struct {
 		self, peer byte
 		from       netip.AddrPort
@@ -101,22 +132,22 @@ func TestRefusedHandshakeIsCalledBack(t *testing.T) {
 			if err := errors.Join(err, b.setCandidates(peer, []netip.AddrPort{home})); err != nil {
 				t.Fatal(err)
 			}
-			response := func() {
-				if err := b.Send([][]byte{message(device.MessageResponseType, device.MessageResponseSize, peer)}, ep); err != nil {
+			respond := func() {
+				if err := b.Send([][]byte{response(peer, initiation(self))}, ep); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if c.roamed {
-				response()
+				respond()
 				time.Sleep(2 * responseWithin) // it counts as a response to what comes within that
 			}
 			buf, sizes, eps := make([]byte, 2048), make([]int, 1), make([]conn.Endpoint, 1)
-			w.in <- message(device.MessageInitiationType, device.MessageInitiationSize, self)
+			w.in <- initiation(self)
 			if n, err := fns[0]([][]byte{buf}, sizes, eps); n != 1 || err != nil || sizes[0] != device.MessageInitiationSize {
 				t.Fatal("WireGuard does not see the initiation:", n, err, sizes)
 			}
 			if c.responds {
-				response()
+				respond()
 			}
 			select {
 			case k := <-called:
@@ -128,6 +159,112 @@ func TestRefusedHandshakeIsCalledBack(t *testing.T) {
 					t.Error("nobody was called")
 				}
 			}
+		})
+	}
+}
+
+// WireGuard never has an initiation and a response of the same peer in hand at once.
+func TestCrossingMessagesAreKeptApart(t *testing.T) {
+	home := netip.MustParseAddrPort("192.0.2.1:51820")
+	self, peer := device.NoisePublicKey{2}, device.NoisePublicKey{1} // ours is the greater one
+	type rig struct {
+		*testing.T
+		b     *bind
+		w     *wire
+		later func(time.Duration) // the clock goes on
+		// sees reports whether WireGuard gets a message of the peer's.
+		sees func(msg []byte) bool
+		send func(msg []byte)
+	}
+	for name, f := range map[string]func(r *rig){
+		"an own initiation waits for what came in, and is moot once that is answered": func(r *rig) {
+			theirs, ours := initiation(self), initiation(peer)
+			if !r.sees(theirs) {
+				r.Error("theirs is hidden")
+			}
+			if r.send(ours); len(r.w.all()) != 0 {
+				r.Error("ours was sent")
+			}
+			r.later(time.Millisecond)
+			r.send(response(peer, theirs))
+			time.Sleep(repeatAfter + 200*time.Millisecond)
+			if n := len(r.w.all()); n != 1 {
+				r.Errorf("%d messages were sent", n)
+			}
+		},
+		"an own initiation is sent after all": func(r *rig) {
+			ours := initiation(peer)
+			r.sees(initiation(self))
+			r.send(ours)
+			r.later(repeatAfter)
+			for end := time.Now().Add(5 * time.Second); len(r.w.all()) == 0 && time.Now().Before(end); {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if all := r.w.all(); len(all) == 0 || !bytes.Equal(all[0], ours) {
+				r.Error("ours was not sent")
+			}
+		},
+		"copies are passed over, insisting is not, and ours is given up then": func(r *rig) {
+			theirs, ours := initiation(self), initiation(peer)
+			r.send(ours)
+			if r.sees(theirs) || r.sees(theirs) {
+				r.Error("theirs was not passed over")
+			}
+			r.later(inHand)
+			if !r.sees(theirs) {
+				r.Error("it stays hidden")
+			}
+			if r.sees(response(self, ours)) {
+				r.Error("the response to what was given up is not hidden")
+			}
+		},
+		"a response is followed by no initiation for a moment": func(r *rig) {
+			ours := initiation(peer)
+			r.send(ours)
+			if !r.sees(response(self, ours)) {
+				r.Error("the response is hidden")
+			}
+			if r.sees(initiation(self)) {
+				r.Error("an initiation came right after it")
+			}
+			r.later(inHand)
+			if !r.sees(initiation(self)) {
+				r.Error("an initiation stays hidden")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			std := conn.NewDefaultBind()
+			ep, err := std.ParseEndpoint(home.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &rig{T: t, w: &wire{Bind: std, in: make(chan []byte, 1), ep: ep}}
+			var passed atomic.Int64
+			start := time.Now()
+			r.later = func(d time.Duration) { passed.Add(int64(d)) }
+			r.b = newBind(r.w, self, func() time.Time { return start.Add(time.Duration(passed.Load())) })
+			fns, _, err := r.b.Open(1)
+			if err := errors.Join(err, r.b.setCandidates(peer, []netip.AddrPort{home})); err != nil {
+				t.Fatal(err)
+			}
+			defer r.b.remove(peer)
+			r.sees = func(msg []byte) bool {
+				t.Helper()
+				buf, sizes, eps := make([]byte, 2048), make([]int, 1), make([]conn.Endpoint, 1)
+				r.w.in <- msg
+				if n, err := fns[0]([][]byte{buf}, sizes, eps); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				return sizes[0] == len(msg)
+			}
+			r.send = func(msg []byte) {
+				t.Helper()
+				if err := r.b.Send([][]byte{msg}, ep); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f(r)
 		})
 	}
 }
