@@ -214,7 +214,7 @@ const peers = 200
 
 // prepare is the processor time of what every ssh of the client pays, with a drop-in of 200 machines. prepare_cpu is the
 // helper when there is nothing to do, against /bin/true; prepare_cpu_shell is both by the account's shell, as ssh runs the
-// helper. peers_250_ms is no ratio: what an ssh -G to another host pays for 250 machines, in ms, beside one without the
+// helper; prepare_cpu_with_shell is the helper by the shell against /bin/true without. peers_250_ms is no ratio: what an ssh -G to another host pays for 250 machines, in ms, beside one without the
 // drop-in.
 func (b *bench) prepare(ctx context.Context, r *results, pairs int) error {
 	if !r.wants("prepare_cpu") && !r.wants("prepare_cpu_shell") && !r.wants("peers_250_ms") {
@@ -248,6 +248,10 @@ func (b *bench) prepare(ctx context.Context, r *results, pairs int) error {
 		return err
 	}
 	r.add("prepare_cpu_shell", float64(x)/float64(y), "%.2f ms : %.2f ms", ms(x), ms(y))
+	if x, y, err = b.cpus(pairs, []string{shell, "-c", call}, idle); err != nil {
+		return err
+	}
+	r.add("prepare_cpu_with_shell", float64(x)/float64(y), "%.2f ms : %.2f ms", ms(x), ms(y))
 	other := func(config string) []string { return []string{"ssh", "-T", "-F", config, "-G", "example.org"} }
 	if x, y, err = b.cpus(pairs, other("/tmp/grown"), other("/tmp/none")); err != nil {
 		return err

@@ -66,18 +66,19 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 	if program, _, _ := strings.Cut(call[1], " "); filepath.Base(program) != "lanyard-helper" {
 		t.Errorf("the drop-in calls %s", call[1])
 	}
-	const most = 5.0 // of the helper together with the shell that ssh runs it by
+	// The shell that ssh runs the helper by costs what it costs; `make bench` holds both together against /bin/true.
+	const most = 4.0
 	mostAdded := time.Millisecond * machines / 250
 	helped, idle, bare, added, plain := time.Hour, time.Hour, time.Hour, time.Hour, time.Hour
-	ratio := func() float64 { return float64(helped) / float64(idle) }
+	ratio := func() float64 { return float64(helped-bare) / float64(idle) }
 	for n := 0; n < 40 || n < 1000 && (ratio() > most || added-plain > mostAdded); n++ {
 		helped, bare = min(helped, cpu(shell, "-c", "exec "+call[1]+" 100.110.100.3")), min(bare, cpu(shell, "-c", ":"))
 		idle = min(idle, cpu("/bin/true"))
 		added = min(added, cpu("ssh", "-T", "-F", with, "-G", "example.org"))
 		plain = min(plain, cpu("ssh", "-T", "-F", without, "-G", "example.org"))
 	}
-	t.Logf("the helper by %s: %.2f x /bin/true (%s, of it %s for the shell, : %s); %d machines add %s to ssh -G",
-		shell, ratio(), helped, bare, idle, machines, added-plain)
+	t.Logf("the helper: %.2f x /bin/true, with %s %.2f x (%s, of it %s for the shell, : %s); %d machines add %s to ssh -G",
+		ratio(), shell, float64(helped)/float64(idle), helped, bare, idle, machines, added-plain)
 	if ratio() > most {
 		t.Errorf("the helper costs %.2f times /bin/true, want at most %.0f", ratio(), most)
 	}
