@@ -23,6 +23,9 @@ import (
 // stopLimit is how long a service that was told to stop may go on answering.
 const stopLimit = 20 * time.Second
 
+// askLimit is how long a service that answers may take to tell its process.
+const askLimit = 5 * time.Second
+
 func uninstallCommand() *cobra.Command {
 	var all bool
 	c := controlCommand("uninstall", "Stop the service and take it off the system; the machine's identity stays",
@@ -40,7 +43,7 @@ func uninstall(c *cobra.Command, s service.Service, all bool) error {
 		return fmt.Errorf("a package has installed the service (%s); remove the package. What it would leave, 'lanyard service uninstall --purge' removes before", packaged)
 	}
 	if all {
-		if err := ownPlaces(); err != nil {
+		if err := mayPurge(c.Context()); err != nil {
 			return err
 		}
 	}
@@ -56,7 +59,7 @@ func uninstall(c *cobra.Command, s service.Service, all bool) error {
 	}
 	w := c.OutOrStdout()
 	if !all {
-		if err := leaveSystem(); err != nil {
+		if err := leaveSystem(names.Hosts()); err != nil {
 			fmt.Fprintf(c.ErrOrStderr(), "The system still names Lanyard's machines (%v).\n", err)
 		}
 		fmt.Fprintf(w, "The service is gone. This machine's identity stays in %s; --purge removes it.\n", paths.System(profileOf(c)).State)
@@ -88,14 +91,22 @@ func purgeCommand() *cobra.Command {
 // purge removes what the service keeps, of every profile that the machine runs, and what it has put into the system's files.
 // The service has stopped, or is just about to end.
 func purge(ctx context.Context) error {
-	if err := ownPlaces(); err != nil {
+	if err := mayPurge(ctx); err != nil {
 		return err
 	}
 	if err := silent(ctx); err != nil {
 		return err
 	}
 	p := paths.System(paths.DefaultProfile)
-	return errors.Join(leaveSystem(), leaveTheRest(ctx), removeFolder(filepath.Dir(p.State)), removeFolder(filepath.Dir(p.Limits)), removeRun(p.Run))
+	return errors.Join(leaveSystem(names.Hosts()), leaveTheRest(ctx), removeFolder(filepath.Dir(p.State)), removeFolder(filepath.Dir(p.Limits)), removeRun(p.Run))
+}
+
+// mayPurge says why a purge may not begin.
+func mayPurge(ctx context.Context) error {
+	if err := othersSilent(ctx); err != nil {
+		return err
+	}
+	return ownPlaces()
 }
 
 // ownPlaces refuses a purge of folders that somebody chose by the environment: others' files may lie in them.
@@ -108,16 +119,47 @@ func ownPlaces() error {
 	return nil
 }
 
-// silent waits until no service answers.
+// othersSilent refuses a purge while the service of another profile runs: what it keeps would go from under it. The system
+// does not run it, so nothing here stops it.
+func othersSilent(ctx context.Context) error {
+	for _, profile := range systemProfiles() {
+		if profile == paths.DefaultProfile {
+			continue
+		}
+		d, err := ipc.DialPath(paths.System(profile).Socket)
+		if err != nil {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, askLimit)
+		how := "Ctrl-C where it runs"
+		if s, err := d.Status(asking); err == nil && s.PID != 0 { // an older service tells none
+			how = "'" + howToEnd(s.PID) + "'"
+		}
+		cancel()
+		d.Close()
+		return fmt.Errorf("the service of the profile %q still runs ('%s'); end it first (%s), or whatever starts it", profile, howToStart(profile), how)
+	}
+	return nil
+}
+
+// answering reports whether the machine's service of a profile answers.
+func answering(profile string) bool {
+	d, err := ipc.DialPath(paths.System(profile).Socket)
+	if err != nil {
+		return false
+	}
+	d.Close()
+	return true
+}
+
+// silent waits until the service that the system runs does not answer.
 func silent(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopLimit)
 	defer cancel()
 	for {
-		d, err := ipc.Dial(paths.DefaultProfile)
-		if err != nil {
+		if !answering(paths.DefaultProfile) {
 			return nil
 		}
-		d.Close()
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
@@ -126,12 +168,16 @@ func silent(ctx context.Context) error {
 	}
 }
 
-// leaveSystem takes out of the system's own files what Lanyard has put there for any profile: ssh would run a program
-// that is gone, and names would lead to addresses that nobody has. A service that was killed could not do it itself.
-func leaveSystem() error {
+// leaveSystem takes out of the system's own files, hosts among them, what Lanyard has put there for any profile: ssh would
+// run a program that is gone, and names would lead to addresses that nobody has. A service that was killed could not do it
+// itself. What is of another profile whose service still answers stays.
+func leaveSystem(hosts string) error {
 	var errs []error
 	for _, profile := range systemProfiles() {
-		errs = append(errs, sshconfig.RemoveInclude(paths.System(profile)), names.Remove(names.Hosts(), profile))
+		if profile != paths.DefaultProfile && answering(profile) {
+			continue
+		}
+		errs = append(errs, sshconfig.RemoveInclude(paths.System(profile)), names.Remove(hosts, profile))
 	}
 	return errors.Join(errs...)
 }

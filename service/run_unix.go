@@ -93,6 +93,9 @@ func howToStart(profile string) string {
 	return "lanyard service run" + suffix
 }
 
+// howToEnd is what to type to end a service that the system does not run.
+func howToEnd(pid int) string { return fmt.Sprintf("kill %d", pid) }
+
 // logWriter is where the service's log goes: its supervisor keeps what it says.
 func logWriter(console io.Writer, _ string) io.Writer { return console }
 

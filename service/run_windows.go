@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"path/filepath"
 	"sync"
@@ -50,3 +51,6 @@ func howToStart(profile string) string {
 	}
 	return "lanyard service install (as administrator), or lanyard service run (a service of your own, in the foreground)"
 }
+
+// howToEnd is what to type to end a service that the system does not run. A program in a console takes no gentler word.
+func howToEnd(pid int) string { return fmt.Sprintf("taskkill /f /pid %d", pid) }

@@ -19,6 +19,7 @@ import (
 	"lanyard/platform/release"
 	"lanyard/service/daemon"
 	"lanyard/service/ipc"
+	"lanyard/service/names"
 	"lanyard/service/sshconfig"
 )
 
@@ -114,7 +115,7 @@ func sshConfigCommand() *cobra.Command {
 	c.RunE = func(c *cobra.Command, args []string) error {
 		p := paths.System(profileOf(c))
 		if args[0] == "remove" {
-			return leaveSystem()
+			return leaveSystem(names.Hosts())
 		}
 		changed, err := sshconfig.InstallInclude(p)
 		if changed {

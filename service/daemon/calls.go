@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func (d *Daemon) status() *ipc.Status {
 	st, n := d.machine.State(), d.network()
 	s := &ipc.Status{
 		Profile: d.opt.Profile, Release: d.opt.Release, State: ipc.StateNew, Server: st.Server, Network: st.Network,
-		SSH: ipc.SSH{Allowed: st.AllowSSH}, Operator: st.Operator.Name, StartedAt: d.started,
+		SSH: ipc.SSH{Allowed: st.AllowSSH}, Operator: st.Operator.Name, StartedAt: d.started, PID: os.Getpid(),
 		Peers: []ipc.Peer{}, Sessions: []ipc.Session{},
 	}
 	q := d.spool.Status()

@@ -78,6 +78,7 @@ type Status struct {
 	Problems  []string          `json:"problems,omitempty"` // one sentence each, with the next step
 	Caller    Caller            `json:"caller"`
 	StartedAt time.Time         `json:"started_at"`
+	PID       int               `json:"pid,omitempty"` // of the process that answers
 }
 
 // Issuer is an identity provider of the network.
