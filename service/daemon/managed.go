@@ -79,13 +79,24 @@ func (d *Daemon) joinAlone(ctx context.Context) {
 	}
 }
 
-// forgetKey removes the setup key that was left for a machine which is part of a network now, whoever brought it there.
+// forgetKey removes the setup key that was left for a machine which is part of a network now, whoever brought it there. A
+// key stays while the administrator settled another network: the machine joins that one by it once it was removed here.
 func (d *Daemon) forgetKey() {
+	if d.elsewhere(d.machine.State()) {
+		d.setJoinErr(nil)
+		return
+	}
 	err := managed.ForgetKey(d.paths)
 	if err != nil {
 		d.log.Error("a setup key is left on this machine", "err", err)
 	}
 	d.setJoinErr(err)
+}
+
+// elsewhere reports whether the administrator settled another network than the one that the machine is part of.
+func (d *Daemon) elsewhere(st machine.State) bool {
+	m := d.managed
+	return m != nil && m.ManagementURL != "" && st.Enrolled() && !SameServer(m.ManagementURL, st.Server)
 }
 
 func (d *Daemon) setJoinErr(err error) {
@@ -112,8 +123,8 @@ func (d *Daemon) managedProblems() (names []string, from map[string]string, prob
 		}
 	}
 	// No setting takes a machine out of a network; whoever settled another one must know.
-	if m := d.managed; m != nil && m.ManagementURL != "" && st.Enrolled() && !SameServer(m.ManagementURL, st.Server) {
-		problems = append(problems, fmt.Sprintf("your administrator settled the network at %s (%s), and this machine is part of the one at %s; it joins once it is removed there ('lanyard-mgmt peer remove %s')",
+	if m := d.managed; d.elsewhere(st) {
+		problems = append(problems, fmt.Sprintf("your administrator settled the network at %s (%s), and this machine is part of the one at %s; once it is removed there ('lanyard-mgmt peer remove %s'), it joins by the setup key that was left for it when its service starts again, or by 'lanyard up'",
 			m.ManagementURL, m.Source("management_url"), st.Server, st.Name))
 	}
 	return names, from, problems

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"lanyard/mgmt/api"
 	"lanyard/service/ipc"
 	"lanyard/service/netmap/netmaptest"
 )
@@ -136,6 +137,33 @@ func TestKeyWithoutAServerIsToldOfAndGoesOnceTheMachineIsInANetwork(t *testing.T
 	b.start()
 	b.quiet(key)
 	b.wait("connected", connected)
+}
+
+func TestKeyForTheNetworkThatIsSettledWaitsUntilTheMachineIsRemovedFromAnother(t *testing.T) {
+	b := newBox(t)
+	self, err := b.up(ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	settled := netmaptest.New(t)
+	b.leave("managed.yaml", "management_url: "+settled.URL+"\n")
+	key := b.leave("setup-key", settled.SetupKey()+"\n")
+	b.start()
+	b.wait("connected", connected)
+	b.told("it joins by the setup key that was left for it when its service starts again")
+	b.stop() // and with it all that joins by itself
+	if _, err := os.Lstat(key); err != nil {
+		t.Fatalf("the key is gone unused: %v", err)
+	}
+	b.start()
+	b.wait("connected", connected)
+	b.srv.Send(self.ID, api.Down{Gone: "An administrator removed this machine."})
+	b.wait("removed", func(s *ipc.Status) bool { return s.State == ipc.StateRemoved })
+	b.stop()
+	b.start()
+	b.wait("part of the network that is settled", func(*ipc.Status) bool { return len(settled.Enrolled()) == 1 })
+	b.quiet(key)
 }
 
 func TestKeyThatOthersMayReadIsRefused(t *testing.T) {
