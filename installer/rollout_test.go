@@ -9,7 +9,7 @@ import (
 )
 
 // The deb's script leaves what a silent rollout gives it in the environment: the key in a file that nobody else reads, an
-// address that is there as it is, and nothing of it in what dpkg shows. Without a rollout it leaves nothing.
+// address that is there as it is unless a key comes with another, and nothing of it in what dpkg shows. Without a rollout it leaves nothing.
 func TestDebLeavesWhatARolloutGives(t *testing.T) {
 	text, err := (&job{}).script("deb.postinst", peer, false)
 	if err != nil {
@@ -41,10 +41,10 @@ func TestDebLeavesWhatARolloutGives(t *testing.T) {
 	}
 	configure("LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab", "LANYARD_SETUP_KEY=lk_one", "LANYARD_ALLOW_SSH=yes")
 	configure("LANYARD_MANAGEMENT_URL=https://elsewhere.example.com")
-	left := func(key string) {
+	left := func(env, key string) {
 		t.Helper()
 		for name, want := range map[string]string{
-			"rollout.env": "LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab\nLANYARD_ALLOW_SSH=yes\n", "setup-key": key + "\n",
+			"rollout.env": env, "setup-key": key + "\n",
 		} {
 			file := root + "/etc/lanyard/" + name
 			b, err := os.ReadFile(file)
@@ -56,7 +56,8 @@ func TestDebLeavesWhatARolloutGives(t *testing.T) {
 			}
 		}
 	}
-	left("lk_one")
+	const first = "LANYARD_MANAGEMENT_URL=https://lanyard.example.com#sha256=ab\nLANYARD_ALLOW_SSH=yes\n"
+	left(first, "lk_one")
 	// Installed again, on a machine whose service has run: a new key is not lost, and its file is not one that others read.
 	for name, text := range map[string]string{"/var/lib/lanyard/default/state.json": "{}", "/etc/lanyard/setup-key": "lk_old\n"} {
 		if err := os.WriteFile(root+name, []byte(text), 0o600); err != nil {
@@ -67,5 +68,10 @@ func TestDebLeavesWhatARolloutGives(t *testing.T) {
 		t.Fatal(err)
 	}
 	configure("LANYARD_SETUP_KEY=lk_two")
-	left("lk_two")
+	left(first, "lk_two")
+	if err := os.Chmod(root+"/etc/lanyard/rollout.env", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	configure("LANYARD_MANAGEMENT_URL=https://elsewhere.example.com", "LANYARD_SETUP_KEY=lk_three")
+	left("LANYARD_MANAGEMENT_URL=https://elsewhere.example.com\nLANYARD_ALLOW_SSH=no\n", "lk_three")
 }

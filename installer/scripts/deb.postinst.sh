@@ -3,11 +3,13 @@ set -e
 
 #PEER#
 # A silent rollout gives these in the environment; the setup key goes into a file that the service uses once and removes,
-# also when the machine was installed before. On a machine that is part of a network it is removed unused.
+# also when the machine was installed before. On a machine that is part of a network it is removed unused, unless the
+# administrator settled another one. The address that is there stays, unless a key comes with the new one: it is for that.
 rollout() {
 	[ -n "$LANYARD_MANAGEMENT_URL$LANYARD_SETUP_KEY" ] || return 0
 	[ -d /etc/lanyard ] || mkdir -m 0755 /etc/lanyard
-	if [ -n "$LANYARD_MANAGEMENT_URL" ] && [ ! -e /etc/lanyard/rollout.env ]; then
+	if [ -n "$LANYARD_MANAGEMENT_URL" ] && { [ -n "$LANYARD_SETUP_KEY" ] || [ ! -e /etc/lanyard/rollout.env ]; }; then
+		rm -f /etc/lanyard/rollout.env
 		(
 			umask 077
 			printf 'LANYARD_MANAGEMENT_URL=%s\nLANYARD_ALLOW_SSH=%s\n' "$LANYARD_MANAGEMENT_URL" "${LANYARD_ALLOW_SSH:-no}" >/etc/lanyard/rollout.env
