@@ -27,6 +27,7 @@ const (
 
 	// An initiation of the peer's is refused when no response is sent so long before or after it: it comes several times.
 	responseWithin = 500 * time.Millisecond
+	callBackEvery  = time.Minute // at most
 )
 
 var errNoEndpoint = errors.New("no address of the peer is known yet")
@@ -44,18 +45,19 @@ var errNoEndpoint = errors.New("no address of the peer is known yet")
 // greater key starts anew.
 //
 // Worse, WireGuard's workers mix up an initiation and a response of the same peer that they have in hand at the same time:
-// one side then keeps a session whose index the other does not know, and what it sends is lost for 15 s. So they never get
-// both: an initiation that comes in holds back an own one for as long as it may be in their hands, no initiation
-// comes in so soon after a response, and no response to an initiation that was given up.
+// one side then keeps a session whose index the other does not know, and what it sends is lost for 15 s. So they hardly get
+// both: an initiation that comes in holds back an own one for a moment, and no initiation comes in so soon after a
+// response. Nobody has proved who they are by an initiation, so what it does here is never more than a short delay.
 //
 // An initiation carries its sender's time, and WireGuard refuses one that is older than any before it. A machine whose clock
 // was ahead, and was set, would be refused until the time that it had pretended: so whoever leaves an initiation without an
-// answer soon begins a handshake of its own, for which its own clock counts. Nothing is given up for it, and WireGuard sends
-// no more than one in 5 s, whoever pretends to be the peer.
+// answer soon begins a handshake of its own, for which its own clock counts. Nothing is given up for it, and it happens once
+// a minute at most: whoever pretends to be the peer has no more of it than whoever changes their addresses.
 type bind struct {
 	conn.Bind
 	now     func() time.Time
 	self    device.NoisePublicKey
+	mac1    [blake2s.Size]byte          // WireGuard's key for the mac1 of messages to us (whitepaper section 5.4.4)
 	crossed func(device.NoisePublicKey) // told when another initiation may have spoilt ours; may be nil
 	refused func(device.NoisePublicKey) // told when an initiation of the peer's was not answered; may be nil
 
@@ -73,8 +75,9 @@ type target struct {
 	candidates []conn.Endpoint
 	initiation []byte // the last one sent, and when: new candidates get it too
 	sent       time.Time
-	heard      time.Time // when an initiation came from one of addrs or from works
-	works      string    // the address that the peer's handshakes went to last, if it is none of addrs
+	heard      time.Time      // when an initiation came from one of addrs or from works
+	works      netip.AddrPort // the address that the peer's handshakes went to last, if it is none of addrs
+	calledBack time.Time
 	responded  time.Time // when a response was sent last
 	passedOver [4]byte   // sender's index of the crossing initiation that was passed over, and when it came first
 	passedAt   time.Time
@@ -87,7 +90,7 @@ type target struct {
 }
 
 func newBind(inner conn.Bind, self device.NoisePublicKey, now func() time.Time) *bind {
-	return &bind{Bind: inner, self: self, now: now, targets: map[device.NoisePublicKey]*target{}}
+	return &bind{Bind: inner, self: self, mac1: mac1Key(self), now: now, targets: map[device.NoisePublicKey]*target{}}
 }
 
 // Open listens on port or the next one that is free.
@@ -119,15 +122,14 @@ func (b *bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 // hides looks at handshake messages that come in, and says whether WireGuard should not see this one.
 func (b *bind) hides(msg []byte, from conn.Endpoint) bool {
 	switch {
+	case len(msg) != device.MessageInitiationSize && len(msg) != device.MessageResponseSize || !hasMAC1(msg, &b.mac1):
+		return false // WireGuard drops it; what anybody may send does nothing here
 	case len(msg) == device.MessageResponseSize && msg[0] == device.MessageResponseType:
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		for _, t := range b.targets {
-			if t.answered(msg[8:12], b.now()) { // the receiver's index (whitepaper section 5.4.3)
-				return false
-			}
+			t.answered(msg[8:12], b.now()) // the receiver's index (whitepaper section 5.4.3)
 		}
-		return true
 	case len(msg) == device.MessageInitiationSize && msg[0] == device.MessageInitiationType:
 		addr, err := netip.ParseAddrPort(from.DstToString())
 		if err != nil {
@@ -168,10 +170,7 @@ func (b *bind) setCandidates(key device.NoisePublicKey, addrs []netip.AddrPort) 
 	t := b.targets[key]
 	if t == nil {
 		t = &target{key: key}
-		h, _ := blake2s.New256(nil)
-		h.Write([]byte(device.WGLabelMAC1))
-		h.Write(key[:])
-		h.Sum(t.mac1[:0])
+		t.mac1 = mac1Key(key)
 		b.targets[key] = t
 	}
 	b.mu.Unlock()
@@ -229,37 +228,42 @@ func (b *bind) ParseEndpoint(s string) (conn.Endpoint, error) {
 
 // Send sends datagrams of one peer.
 func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
-	if t, ok := ep.(*target); ok {
-		if isInitiation(bufs) {
-			if b.holdsBack(t, bufs[0], ep) {
-				return nil
-			}
-			b.remember(t, bufs[0], nil)
+	t, searching := ep.(*target)
+	if isInitiation(bufs) {
+		if !searching {
+			t = b.receiver(bufs[0], ep)
 		}
-		return b.spray(t, bufs, "")
-	}
-	if len(bufs) == 1 && len(bufs[0]) == device.MessageResponseSize && bufs[0][0] == device.MessageResponseType {
-		if t := b.receiver(bufs[0]); t != nil {
-			t.mu.Lock()
-			t.responded, t.works = b.now(), ep.DstToString()
-			t.mu.Unlock()
+		if t == nil {
+			return b.Bind.Send(bufs, ep)
 		}
-	}
-	if !isInitiation(bufs) {
-		return b.Bind.Send(bufs, ep)
-	}
-	t := b.receiver(bufs[0])
-	if t != nil {
 		if b.holdsBack(t, bufs[0], ep) {
 			return nil
 		}
-		b.remember(t, bufs[0], ep)
+		return b.initiate(t, bufs[0], ep)
 	}
-	err := b.Bind.Send(bufs, ep)
-	if t != nil {
-		if b.spray(t, bufs, ep.DstToString()) == nil {
-			err = nil
+	if searching {
+		return b.spray(t, bufs, "")
+	}
+	if len(bufs) == 1 && len(bufs[0]) == device.MessageResponseSize && bufs[0][0] == device.MessageResponseType {
+		if t := b.receiver(bufs[0], ep); t != nil {
+			t.mu.Lock()
+			t.responded, t.works = b.now(), addrOf(ep)
+			t.mu.Unlock()
 		}
+	}
+	return b.Bind.Send(bufs, ep)
+}
+
+// initiate sends an initiation to ep, if the peer has one, and to all candidates.
+func (b *bind) initiate(t *target, msg []byte, ep conn.Endpoint) error {
+	if ep == conn.Endpoint(t) {
+		b.remember(t, msg, nil)
+		return b.spray(t, [][]byte{msg}, "")
+	}
+	b.remember(t, msg, ep)
+	err := b.Bind.Send([][]byte{msg}, ep)
+	if b.spray(t, [][]byte{msg}, ep.DstToString()) == nil {
+		err = nil
 	}
 	return err
 }
@@ -293,19 +297,42 @@ func isInitiation(bufs [][]byte) bool {
 }
 
 // receiver finds the peer that a handshake message is for: its mac1 is keyed with the receiver's public key.
-func (b *bind) receiver(msg []byte) *target {
-	mac1At := len(msg) - 2*blake2s.Size128
+func (b *bind) receiver(msg []byte, ep conn.Endpoint) *target {
+	addr := addrOf(ep)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	for _, t := range b.targets {
-		h, _ := blake2s.New128(t.mac1[:])
-		h.Write(msg[:mac1At])
-		var sum [blake2s.Size128]byte
-		if subtle.ConstantTimeCompare(h.Sum(sum[:0]), msg[mac1At:mac1At+blake2s.Size128]) == 1 {
-			return t
+	for _, there := range []bool{true, false} { // most often the one who is at that address
+		for _, t := range b.targets {
+			if t.isAt(addr) == there && hasMAC1(msg, &t.mac1) {
+				return t
+			}
 		}
 	}
 	return nil
+}
+
+// addrOf is the address of an endpoint of the system's; the zero value of none.
+func addrOf(ep conn.Endpoint) netip.AddrPort {
+	a, _ := netip.ParseAddrPort(ep.DstToString())
+	return a
+}
+
+// mac1Key keys the mac1 of handshake messages to the holder of a key (whitepaper section 5.4.4).
+func mac1Key(key device.NoisePublicKey) (sum [blake2s.Size]byte) {
+	h, _ := blake2s.New256(nil)
+	h.Write([]byte(device.WGLabelMAC1))
+	h.Write(key[:])
+	h.Sum(sum[:0])
+	return sum
+}
+
+// hasMAC1 reports whether a handshake message was made for the holder of a key.
+func hasMAC1(msg []byte, key *[blake2s.Size]byte) bool {
+	at := len(msg) - 2*blake2s.Size128
+	h, _ := blake2s.New128(key[:])
+	h.Write(msg[:at])
+	var sum [blake2s.Size128]byte
+	return subtle.ConstantTimeCompare(h.Sum(sum[:0]), msg[at:at+blake2s.Size128]) == 1
 }
 
 // holdsBack keeps an initiation from being sent while WireGuard may have the peer's in hand. It is sent after all if no
@@ -326,7 +353,7 @@ func (b *bind) holdsBack(t *target, msg []byte, ep conn.Endpoint) bool {
 		moot := t.responded.After(letIn) || t.sent.After(letIn)
 		t.mu.Unlock()
 		if !moot {
-			_ = b.Send([][]byte{msg}, ep)
+			_ = b.initiate(t, msg, ep)
 		}
 	})
 	return true
@@ -339,7 +366,7 @@ func (b *bind) remember(t *target, msg []byte, ep conn.Endpoint) {
 	msg = bytes.Clone(msg)
 	t.initiation, t.sent = msg, b.now()
 	if ep != nil {
-		t.works = ep.DstToString()
+		t.works = addrOf(ep)
 	}
 	t.stopRepeat()
 	t.repeat = time.AfterFunc(repeatAfter, func() {
@@ -377,11 +404,11 @@ func (b *bind) remember(t *target, msg []byte, ep conn.Endpoint) {
 func (t *target) hears(addr netip.AddrPort, now time.Time, refused func(device.NoisePublicKey)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !slices.Contains(t.addrs, addr) && t.works != addr.String() {
+	if !slices.Contains(t.addrs, addr) && t.works != addr {
 		return false
 	}
 	t.heard = now
-	if refused == nil {
+	if refused == nil || now.Sub(t.calledBack) < callBackEvery {
 		return true
 	}
 	if t.refusal != nil {
@@ -390,6 +417,9 @@ func (t *target) hears(addr netip.AddrPort, now time.Time, refused func(device.N
 	t.refusal = time.AfterFunc(responseWithin, func() {
 		t.mu.Lock()
 		silent := t.heard.Equal(now) && now.Sub(t.responded) > responseWithin
+		if silent {
+			t.calledBack = now
+		}
 		t.mu.Unlock()
 		if silent {
 			refused(t.key)
@@ -417,21 +447,21 @@ func (t *target) forget() {
 }
 
 // answered forgets the initiation that this response is for, if it is the peer's.
-func (t *target) answered(index []byte, now time.Time) bool {
+func (t *target) answered(index []byte, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.initiation == nil || !bytes.Equal(t.initiation[4:8], index) {
-		return false
+	if t.initiation != nil && bytes.Equal(t.initiation[4:8], index) {
+		t.initiation = nil
+		t.stopRepeat()
+		t.answeredAt = now
 	}
-	t.giveUp()
-	t.answeredAt = now
-	return true
 }
 
-// giveUp forgets the own initiation. The caller holds t.mu.
-func (t *target) giveUp() {
-	t.initiation = nil
-	t.stopRepeat()
+// isAt reports whether the peer may be reached at addr.
+func (t *target) isAt(addr netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.works == addr || slices.Contains(t.addrs, addr)
 }
 
 // takes says whether WireGuard should not see an initiation of the peer's, and which own one to send in its place, if any.
@@ -450,7 +480,7 @@ func (t *target) takes(index [4]byte, wins bool, now time.Time) (hide bool, own 
 		if now.Sub(t.passedAt) < inHand { // it came by several ways
 			return true, nil
 		}
-		t.giveUp() // the peer insists: ours may be lost
+		// The peer insists: ours may be lost.
 	}
 	t.letIn = now
 	return false, nil

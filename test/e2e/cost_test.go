@@ -71,11 +71,15 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 	mostAdded := time.Millisecond * machines / 250
 	helped, idle, bare, added, plain := time.Hour, time.Hour, time.Hour, time.Hour, time.Hour
 	ratio := func() float64 { return float64(helped-bare) / float64(idle) }
-	for n := 0; n < 40 || n < 1000 && (ratio() > most || added-plain > mostAdded); n++ {
+	// One ssh alone is too short: the kernel's account of it varies by more than what is asked.
+	const batch = 10
+	other := func(config string) time.Duration {
+		return cpu("/bin/sh", "-c", strings.Repeat("ssh -T -F "+config+" -G example.org >/dev/null;", batch)) / batch
+	}
+	for n := 0; n < 30 || n < 150 && (ratio() > most || added-plain > mostAdded); n++ {
 		helped, bare = min(helped, cpu(shell, "-c", "exec "+call[1]+" 100.110.100.3")), min(bare, cpu(shell, "-c", ":"))
 		idle = min(idle, cpu("/bin/true"))
-		added = min(added, cpu("ssh", "-T", "-F", with, "-G", "example.org"))
-		plain = min(plain, cpu("ssh", "-T", "-F", without, "-G", "example.org"))
+		added, plain = min(added, other(with)), min(plain, other(without))
 	}
 	t.Logf("the helper: %.2f x /bin/true, with %s %.2f x (%s, of it %s for the shell, : %s); %d machines add %s to ssh -G",
 		ratio(), shell, float64(helped)/float64(idle), helped, bare, idle, machines, added-plain)
