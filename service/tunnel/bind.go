@@ -27,7 +27,7 @@ const (
 
 	// An initiation of the peer's is refused when no response is sent so long before or after it: it comes several times.
 	responseWithin = 500 * time.Millisecond
-	callBackEvery  = time.Minute // at most
+	callBackEvery  = time.Minute // at most, of a peer that does not answer
 )
 
 var errNoEndpoint = errors.New("no address of the peer is known yet")
@@ -52,7 +52,8 @@ var errNoEndpoint = errors.New("no address of the peer is known yet")
 // An initiation carries its sender's time, and WireGuard refuses one that is older than any before it. A machine whose clock
 // was ahead, and was set, would be refused until the time that it had pretended: so whoever leaves an initiation without an
 // answer soon begins a handshake of its own, for which its own clock counts. Nothing is given up for it, and it happens once
-// a minute at most: whoever pretends to be the peer has no more of it than whoever changes their addresses.
+// a minute at most where nobody answers: whoever pretends to be the peer has no more of it than whoever changes their
+// addresses.
 type bind struct {
 	conn.Bind
 	now     func() time.Time
@@ -417,12 +418,15 @@ func (t *target) hears(addr netip.AddrPort, now time.Time, refused func(device.N
 	t.refusal = time.AfterFunc(responseWithin, func() {
 		t.mu.Lock()
 		silent := t.heard.Equal(now) && now.Sub(t.responded) > responseWithin
-		if silent {
-			t.calledBack = now
-		}
 		t.mu.Unlock()
-		if silent {
-			refused(t.key)
+		if !silent {
+			return
+		}
+		refused(t.key)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.sent.After(now) { // WireGuard may not have been ready for another one yet
+			t.calledBack = now
 		}
 	})
 	return true
@@ -454,6 +458,7 @@ func (t *target) answered(index []byte, now time.Time) {
 		t.initiation = nil
 		t.stopRepeat()
 		t.answeredAt = now
+		t.calledBack = time.Time{}
 	}
 }
 
