@@ -70,11 +70,14 @@ func forget(ctx context.Context, purge bool) error {
 	if !purge {
 		return err
 	}
+	if fi, statErr := os.Lstat(units.ServerState); statErr == nil && !fi.IsDir() {
+		return errors.Join(err, fmt.Errorf("%s is not a folder; the data that it leads to is left alone", units.ServerState))
+	}
 	err = errors.Join(err, os.RemoveAll(units.ServerState))
 	gone := []string{"/var/log/" + units.Mgmt + ".log"} // OpenRC's
 	if units.Packaged(units.Mgmt) != "" {
 		// The options, which the package would leave where somebody changed them, with copies that rpm and pacman made.
-		gone = append(gone, optionsFile, optionsFile+".pac*", "/etc/sysconfig/"+units.Mgmt, "/etc/sysconfig/"+units.Mgmt+".rpm*")
+		gone = append(gone, optionsFile, optionsFile+".pac*", optionsFile+".apk-new", "/etc/sysconfig/"+units.Mgmt, "/etc/sysconfig/"+units.Mgmt+".rpm*")
 	}
 	for _, pattern := range gone {
 		found, _ := filepath.Glob(pattern) // the patterns are good

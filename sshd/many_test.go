@@ -40,7 +40,7 @@ func (h held) String() string {
 
 // heapSlack is how much more the heap may hold afterwards, in bytes: the log that the test itself keeps, and caches. A
 // connection that stays holds some 50 kB: the few of the short form show, too.
-func heapSlack() int64 { return int64(soak(512<<10, 12<<20)) }
+func heapSlack() int64 { return int64(soak(2<<20, 12<<20)) }
 
 func holding() held {
 	files, _ := os.ReadDir("/proc/self/fd")

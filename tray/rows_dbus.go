@@ -48,7 +48,7 @@ type viewer struct {
 // Limits.
 const (
 	maxViewers = 64
-	plainTime  = 2 * time.Second       // for a panel to ask for properties
+	plainTime  = 5 * time.Second       // for a panel to ask for properties
 	answerTime = 20 * time.Millisecond // for their answer to be on its way, before the panel is shown more
 )
 

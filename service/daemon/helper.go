@@ -36,7 +36,7 @@ func helperOf(program string) string {
 
 // stampOf is the release that a helper says it is of; "?" when it says nothing.
 func stampOf(name string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, name, "version").Output()
 	if err != nil {

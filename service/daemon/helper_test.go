@@ -29,6 +29,7 @@ func TestHelperOfThisReleaseIsUsed(t *testing.T) {
 		"in a folder of others": {"lib/lanyard/lanyard-helper", says(release.Stamp()), func(f string) error {
 			return os.Chmod(filepath.Dir(f), 0o777)
 		}, false},
+		"that others may not run": {"bin/lanyard-helper", says(release.Stamp()), func(f string) error { return os.Chmod(f, 0o700) }, false},
 		"that is a link": {"bin/lanyard-helper", says(release.Stamp()), func(f string) error {
 			if err := os.Rename(f, f+".real"); err != nil {
 				return err

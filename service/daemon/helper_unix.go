@@ -17,6 +17,9 @@ func sameHands(own os.FileInfo, name string) bool {
 			return false
 		}
 		uid := fi.Sys().(*syscall.Stat_t).Uid
+		if at == name && fi.Mode()&0o005 != 0o005 || at != name && fi.Mode()&0o001 == 0 {
+			return false // others' sessions could not run it
+		}
 		if uid != owner && uid != 0 || fi.Mode()&0o022 != 0 || at == name && !fi.Mode().IsRegular() {
 			return false
 		}

@@ -22,7 +22,7 @@ func (b *box) holdings() map[string]string {
 	b.t.Helper()
 	all := map[string]string{}
 	// Caches of accounts, the journal, and what systemd and this test keep for themselves.
-	own := regexp.MustCompile(`^/(proc|sys|dev|run|tmp|root|var/log|var/tmp|var/lib/systemd)(/|$)|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|\.lock$`).MatchString
+	own := regexp.MustCompile(`^/(proc|sys|dev|run|tmp|root|var/log|var/tmp|var/backups|var/lib/systemd)(/|$)|^/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|\.lock$`).MatchString
 	if err := filepath.WalkDir(b.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
