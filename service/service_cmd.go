@@ -127,8 +127,11 @@ func sshConfigCommand() *cobra.Command {
 }
 
 func install(c *cobra.Command, s service.Service) error {
-	if err := s.Install(); err != nil && !strings.Contains(err.Error(), "already exists") {
-		return fmt.Errorf("install the service: %w", err)
+	// A package's service stays the package's: another definition of it would outlive the package.
+	if units.Packaged(units.Name) == "" {
+		if err := s.Install(); err != nil && !strings.Contains(err.Error(), "already exists") {
+			return fmt.Errorf("install the service: %w", err)
+		}
 	}
 	if _, err := sshconfig.InstallInclude(paths.System(profileOf(c))); err != nil {
 		fmt.Fprintf(c.ErrOrStderr(), "Plain ssh will not know the network's machines ('lanyard ssh HOST' does): %v.\n", err)

@@ -1,6 +1,8 @@
 package paths
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -146,5 +148,29 @@ func TestMachineDirIsMade(t *testing.T) {
 	}
 	if MachineDir(dir) == nil {
 		t.Error("a folder that everyone may write")
+	}
+}
+
+func TestSecretThatOthersMayReadIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	if _, err := ReadSecret(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := ReadSecret(file); err != nil || string(b) != "secret\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if runtime.GOOS == "windows" {
+		return // no mode says who may read a file
+	}
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := ReadSecret(file); err == nil {
+			t.Errorf("%v: %q", mode, b)
+		}
 	}
 }

@@ -8,7 +8,7 @@ func TestPackagesStampTheirVersion(t *testing.T) {
 	}
 	defer func(was string) { stamped = was }(stamped)
 	stamped = "1.2.3"
-	if v := Version(); v != "1.2.3" {
+	if v := Version(); v != "1.2.3" || Stamp() != v {
 		t.Errorf("a stamped program says %q", v)
 	}
 }

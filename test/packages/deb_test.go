@@ -234,6 +234,12 @@ func TestPackageLife(t *testing.T) {
 	}
 	first := identity()
 
+	// Who installs the service once more gets no unit that would hide the package's and outlive it.
+	b.do("lanyard", "service", "install")
+	if fi, err := os.Lstat(filepath.Join(b.root, "/etc/systemd/system/lanyard.service")); err == nil || b.property("lanyard", "ActiveState") != "active" {
+		t.Errorf("'lanyard service install' beside the package: %v", fi)
+	}
+
 	b.exposed("lanyard.service", 9.6) // sessions inherit from it: nothing may bind a person's own shell
 	// Killed, it is back.
 	b.back("lanyard", "lanyard", "status")

@@ -35,6 +35,7 @@ done
 // ssh to a booted machine, where sessions of both servers are made known to the login manager and get the limits and
 // variables of the same PAM configuration. BENCH_PAIRS is the number of pairs; `make bench` reads the last line.
 func TestSessionsOfABootedMachineBeginFasterThanOpenSSHs(t *testing.T) {
+	t.Parallel() // `make bench` runs it alone
 	w := newTown(t)
 	one, _ := releases(t)
 	_, web, runner := network(t, w, one)
