@@ -365,11 +365,17 @@ func TestLogoutLeavesNothing(t *testing.T) {
 		if down != (err != nil) || !down && (effect == nil || s.loggedOut != 1) {
 			t.Errorf("down %v: %+v %v, revoked %d", down, effect, err, s.loggedOut)
 		}
-		left, _ := filepath.Glob(filepath.Join(c.Paths.SSHDir, "lanyard-*"))
-		secrets, _ := filepath.Glob(filepath.Join(c.Paths.Login, "secret-*"))
-		if len(left)+len(secrets) != 0 {
-			t.Errorf("left behind: %v %v", left, secrets)
-		}
+		nothingLeft(t, c)
+	}
+}
+
+// nothingLeft looks for files of a sign-in that has ended.
+func nothingLeft(t *testing.T, c Config) {
+	t.Helper()
+	left, _ := filepath.Glob(filepath.Join(c.Paths.SSHDir, "lanyard-*"))
+	secrets, _ := filepath.Glob(filepath.Join(c.Paths.Login, "secret-*"))
+	if len(left)+len(secrets) != 0 {
+		t.Errorf("left behind: %v %v", left, secrets)
 	}
 }
 
@@ -380,20 +386,16 @@ func TestLogoutDuringARefreshLeavesNothing(t *testing.T) {
 	if _, err := c.Login(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	begun := make(chan struct{}, 1)
 	s.mu.Lock()
-	s.slow = 300 * time.Millisecond
+	s.slow, s.begun = 300*time.Millisecond, begun
 	s.mu.Unlock()
 	refreshed := make(chan error, 1)
 	go func() { refreshed <- c.Refresh(t.Context(), peerID, time.Nanosecond) }() // every token is too old
-	for begun := false; !begun; {
-		if turn, free, err := tryTurn(c.Paths, "refresh"); err != nil {
-			t.Fatal(err)
-		} else if free {
-			turn.leave()
-			time.Sleep(5 * time.Millisecond)
-		} else {
-			begun = true
-		}
+	select {
+	case <-begun:
+	case err := <-refreshed:
+		t.Fatal("the refresh ended before the provider was asked:", err)
 	}
 	if _, err := c.Logout(t.Context(), peerID, s.srv.URL, false); err != nil {
 		t.Error(err)
@@ -401,11 +403,7 @@ func TestLogoutDuringARefreshLeavesNothing(t *testing.T) {
 	if err := <-refreshed; err != nil {
 		t.Error(err)
 	}
-	left, _ := filepath.Glob(filepath.Join(c.Paths.SSHDir, "lanyard-*"))
-	secrets, _ := filepath.Glob(filepath.Join(c.Paths.Login, "secret-*"))
-	if len(left)+len(secrets) != 0 {
-		t.Errorf("left behind: %v %v", left, secrets)
-	}
+	nothingLeft(t, c)
 }
 
 // TestHelperProcess is what the tests below run many of.

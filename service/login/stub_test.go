@@ -48,6 +48,7 @@ type stub struct {
 	grantErr  string                    // what the token endpoint answers a refresh
 	down      bool                      // nothing answers
 	slow      time.Duration             // of a refresh
+	begun     chan struct{}             // hears of each refresh; may be nil
 	device    string                    // client id of sign-ins with a code; none when empty
 	other     bool                      // the provider is not the management server's own
 	polls     []func(w http.ResponseWriter)
@@ -127,6 +128,12 @@ func (s *stub) token(w http.ResponseWriter, r *http.Request) {
 		s.logins++
 	case "refresh_token":
 		s.refreshes++
+		if s.begun != nil {
+			select {
+			case s.begun <- struct{}{}:
+			default:
+			}
+		}
 		if s.slow > 0 {
 			d := s.slow // a slow provider: lets the other processes queue up, and everything else go on
 			s.mu.Unlock()

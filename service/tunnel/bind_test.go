@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/blake2s"
@@ -119,54 +119,57 @@ func TestRefusedHandshakeIsCalledBack(t *testing.T) {
 		"refused where it roamed to":  {1, 2, away, false, true, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			std := conn.NewDefaultBind()
-			ep, err := std.ParseEndpoint(c.from.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &wire{Bind: std, in: make(chan []byte, 1), ep: ep}
-			self, peer := device.NoisePublicKey{c.self}, device.NoisePublicKey{c.peer}
-			start := time.Now() // this clock stands still: no stall of the machine's counts
-			var passed time.Duration
-			b := newBind(w, self, func() time.Time { return start.Add(passed) })
-			called := make(chan device.NoisePublicKey, 8)
-			b.refused = func(k device.NoisePublicKey) { called <- k }
-			fns, _, err := b.Open(1)
-			if err := errors.Join(err, b.setCandidates(peer, []netip.AddrPort{home})); err != nil {
-				t.Fatal(err)
-			}
-			respond := func() {
-				if err := b.Send([][]byte{response(peer, initiation(self))}, ep); err != nil {
+			synctest.Test(t, func(t *testing.T) {
+				std := conn.NewDefaultBind()
+				ep, err := std.ParseEndpoint(c.from.String())
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			if c.roamed {
-				respond()
-				passed = 2 * responseWithin // it counts as a response to what comes within that
-			}
-			if c.responds {
-				respond()
-			}
-			buf, sizes, eps := make([]byte, 2048), make([]int, 1), make([]conn.Endpoint, 1)
-			to := self
-			if c.stray {
-				to = peer
-			}
-			w.in <- initiation(to)
-			if n, err := fns[0]([][]byte{buf}, sizes, eps); n != 1 || err != nil || sizes[0] != device.MessageInitiationSize {
-				t.Fatal("WireGuard does not see the initiation:", n, err, sizes)
-			}
-			select {
-			case k := <-called:
-				if !c.called || k != peer {
-					t.Errorf("called %x", k)
+				w := &wire{Bind: std, in: make(chan []byte, 1), ep: ep}
+				self, peer := device.NoisePublicKey{c.self}, device.NoisePublicKey{c.peer}
+				b := newBind(w, self, time.Now)
+				called := make(chan device.NoisePublicKey, 8)
+				b.refused = func(k device.NoisePublicKey) { called <- k }
+				fns, _, err := b.Open(1)
+				if err := errors.Join(err, b.setCandidates(peer, []netip.AddrPort{home})); err != nil {
+					t.Fatal(err)
 				}
-			case <-time.After(map[bool]time.Duration{true: 20 * time.Second, false: 2 * responseWithin}[c.called]):
-				if c.called {
-					t.Error("nobody was called")
+				respond := func() {
+					if err := b.Send([][]byte{response(peer, initiation(self))}, ep); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
+				if c.roamed {
+					respond()
+					time.Sleep(2 * responseWithin) // it counts as a response to what comes within that
+				}
+				buf, sizes, eps := make([]byte, 2048), make([]int, 1), make([]conn.Endpoint, 1)
+				to := self
+				if c.stray {
+					to = peer
+				}
+				w.in <- initiation(to)
+				if n, err := fns[0]([][]byte{buf}, sizes, eps); n != 1 || err != nil || sizes[0] != device.MessageInitiationSize {
+					t.Fatal("WireGuard does not see the initiation:", n, err, sizes)
+				}
+				if c.responds {
+					time.Sleep(responseWithin / 2)
+					respond()
+				}
+				time.Sleep(2 * responseWithin)
+				synctest.Wait()
+				close(called)
+				n := 0
+				for k := range called {
+					if n++; k != peer {
+						t.Errorf("called %x", k)
+					}
+				}
+				if n > 1 || (n == 1) != c.called {
+					t.Errorf("%d calls", n)
+				}
+				b.remove(peer)
+			})
 		})
 	}
 }
@@ -177,9 +180,8 @@ func TestCrossingMessagesAreKeptApart(t *testing.T) {
 	self, peer := device.NoisePublicKey{2}, device.NoisePublicKey{1} // ours is the greater one
 	type rig struct {
 		*testing.T
-		b     *bind
-		w     *wire
-		later func(time.Duration) // the clock goes on
+		b *bind
+		w *wire
 		// sees reports whether WireGuard gets a message of the peer's.
 		sees func(msg []byte) bool
 		send func(msg []byte)
@@ -193,9 +195,10 @@ func TestCrossingMessagesAreKeptApart(t *testing.T) {
 			if r.send(ours); len(r.w.all()) != 0 {
 				r.Error("ours was sent")
 			}
-			r.later(time.Millisecond)
+			time.Sleep(time.Millisecond)
 			r.send(response(peer, theirs))
-			time.Sleep(repeatAfter + 200*time.Millisecond)
+			time.Sleep(2 * repeatAfter)
+			synctest.Wait()
 			if n := len(r.w.all()); n != 1 {
 				r.Errorf("%d messages were sent", n)
 			}
@@ -204,10 +207,8 @@ func TestCrossingMessagesAreKeptApart(t *testing.T) {
 			ours := initiation(peer)
 			r.sees(initiation(self))
 			r.send(ours)
-			r.later(repeatAfter)
-			for end := time.Now().Add(5 * time.Second); len(r.w.all()) == 0 && time.Now().Before(end); {
-				time.Sleep(10 * time.Millisecond)
-			}
+			time.Sleep(repeatAfter)
+			synctest.Wait()
 			if all := r.w.all(); len(all) == 0 || !bytes.Equal(all[0], ours) {
 				r.Error("ours was not sent")
 			}
@@ -220,7 +221,7 @@ func TestCrossingMessagesAreKeptApart(t *testing.T) {
 					r.Error("theirs was not passed over")
 				}
 			}
-			r.later(inHand)
+			time.Sleep(inHand)
 			if !r.sees(theirs) {
 				r.Error("it stays hidden")
 			}
@@ -245,44 +246,43 @@ func TestCrossingMessagesAreKeptApart(t *testing.T) {
 			if r.sees(initiation(self)) {
 				r.Error("an initiation came right after it")
 			}
-			r.later(inHand)
+			time.Sleep(inHand)
 			if !r.sees(initiation(self)) {
 				r.Error("an initiation stays hidden")
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			std := conn.NewDefaultBind()
-			ep, err := std.ParseEndpoint(home.String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := &rig{T: t, w: &wire{Bind: std, in: make(chan []byte, 1), ep: ep}}
-			var passed atomic.Int64
-			start := time.Now()
-			r.later = func(d time.Duration) { passed.Add(int64(d)) }
-			r.b = newBind(r.w, self, func() time.Time { return start.Add(time.Duration(passed.Load())) })
-			fns, _, err := r.b.Open(1)
-			if err := errors.Join(err, r.b.setCandidates(peer, []netip.AddrPort{home})); err != nil {
-				t.Fatal(err)
-			}
-			defer r.b.remove(peer)
-			r.sees = func(msg []byte) bool {
-				t.Helper()
-				buf, sizes, eps := make([]byte, 2048), make([]int, 1), make([]conn.Endpoint, 1)
-				r.w.in <- msg
-				if n, err := fns[0]([][]byte{buf}, sizes, eps); n != 1 || err != nil {
-					t.Fatal(n, err)
-				}
-				return sizes[0] == len(msg)
-			}
-			r.send = func(msg []byte) {
-				t.Helper()
-				if err := r.b.Send([][]byte{msg}, ep); err != nil {
+			synctest.Test(t, func(t *testing.T) {
+				std := conn.NewDefaultBind()
+				ep, err := std.ParseEndpoint(home.String())
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			f(r)
+				r := &rig{T: t, w: &wire{Bind: std, in: make(chan []byte, 1), ep: ep}}
+				r.b = newBind(r.w, self, time.Now)
+				fns, _, err := r.b.Open(1)
+				if err := errors.Join(err, r.b.setCandidates(peer, []netip.AddrPort{home})); err != nil {
+					t.Fatal(err)
+				}
+				defer r.b.remove(peer)
+				r.sees = func(msg []byte) bool {
+					t.Helper()
+					buf, sizes, eps := make([]byte, 2048), make([]int, 1), make([]conn.Endpoint, 1)
+					r.w.in <- msg
+					if n, err := fns[0]([][]byte{buf}, sizes, eps); n != 1 || err != nil {
+						t.Fatal(n, err)
+					}
+					return sizes[0] == len(msg)
+				}
+				r.send = func(msg []byte) {
+					t.Helper()
+					if err := r.b.Send([][]byte{msg}, ep); err != nil {
+						t.Fatal(err)
+					}
+				}
+				f(r)
+			})
 		})
 	}
 }

@@ -285,7 +285,7 @@ func TestADayWithTheTray(t *testing.T) {
 		return nil
 	})
 	begin := time.Now()
-	d.until(20*time.Second, "ssh to end in the terminal", func() error {
+	d.until(5*time.Second, "ssh to end in the terminal", func() error {
 		said := d.terminalSays()
 		for _, want := range []string{"This sign-in was ended; run 'lanyard login'. [revoked]", "ssh has ended. Press Enter to close this window."} {
 			if !strings.Contains(said, want) {
