@@ -62,7 +62,7 @@ var treeOnce sync.Once
 
 // treePackages are on every machine. With rpm it is as good as another distribution for packages in that format.
 const treePackages = "systemd,systemd-sysv,dbus,udev,iproute2,openssh-client,openssh-server,sudo,procps,kmod,adduser,init-system-helpers," +
-	"libpam-systemd,libnss-extrausers,rpm"
+	"libpam-systemd,libnss-extrausers,keyutils,rpm"
 
 // debian is a tree of Debian with systemd, made once and kept under .build.
 func debian(t *testing.T) string {
@@ -174,7 +174,7 @@ func (b *box) start() {
 	b.log = &bytes.Buffer{}
 	b.nspawn = exec.Command("systemd-nspawn", "-q", "-D", b.root, "--boot", "--network-namespace-path=/run/netns/"+b.name,
 		"--machine="+b.name, "--register=no", "--keep-unit", "--console=pipe", "--bind=/dev/net/tun", "--capability=CAP_NET_ADMIN",
-		"--resolv-conf=off", "--timezone=off", "--link-journal=no")
+		"--resolv-conf=off", "--timezone=off", "--link-journal=no", "--system-call-filter=@keyring")
 	b.nspawn.Stdout, b.nspawn.Stderr = b.log, b.log
 	if err := b.nspawn.Start(); err != nil {
 		t.Fatal(err)

@@ -56,7 +56,7 @@ echo "process privileges $(sed -n 's/NoNewPrivs:\t//p' /proc/self/status)"
 echo "process seccomp $(sed -n 's/Seccomp:\t//p' /proc/self/status)"
 echo "process descriptors $open"
 echo "process cgroup $(sed -n 's/session-[^.]*/session-N/;s/^0:://p' /proc/self/cgroup)"
-echo "process keyring $(sed -n '/_ses/p' /proc/keys | tr -s ' ' | cut -d' ' -f 5,6,7,8 | sort | tr '\n' ' ')"
+echo "process keyring $(keyctl rdescribe @s) holds $(keyctl rlist @s | xargs -rn1 keyctl rdescribe | sort | tr '\n' ' ')"
 if [ -t 4 ]; then
 	stty -a <&4 | tr ';' '\n' | sed 's/^ *//;/^$/d;/^speed/d;s/ = / /;s/^/stty /'
 	line=$(tty <&4)
@@ -213,6 +213,9 @@ func sessionsAreOpenSSHs(t *testing.T, office, web, runner *box) {
 			got[d.name] = facts(string(text))
 			if len(got[d.name]) < 60 {
 				t.Fatalf("%s %s tells only\n%s", d.name, kind.name, text)
+			}
+			if keyring := got[d.name]["process keyring"]; !strings.HasPrefix(keyring, "keyring;") {
+				t.Fatalf("%s %s has no session keyring that it may look at: %q", d.name, kind.name, keyring)
 			}
 			if kind.shell {
 				n := 0
