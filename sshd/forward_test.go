@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -45,20 +46,25 @@ func echoServer(t *testing.T, seen func(net.Conn)) int {
 	return ln.Addr().(*net.TCPAddr).Port
 }
 
+// freePort is a port of loopback that nobody listens at. It is below those that the system gives to whoever asks for any
+// (ip_local_port_range begins at 32768), so that nobody is given it before it is used.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 20000 + mathrand.IntN(12000)
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 func TestLocalForward(t *testing.T) {
 	l := newLab(t)
 	uid := make(chan string, 1)
-	port := echoServer(t, func(c net.Conn) { uid <- ownerOf(c.RemoteAddr().(*net.TCPAddr).Port) })
+	port := echoServer(t, func(c net.Conn) { uid <- ownerOf(c.RemoteAddr(), c.LocalAddr()) })
 	l.setMap(func(s *State) { s.Map.Rules[0].ForwardTo = []string{fmt.Sprintf("127.0.0.1:%d", port)} })
 	here, refused := freePort(t), freePort(t)
 	s := l.start(l.tool("ssh", l.login("ann", 0), "-N",
@@ -98,12 +104,14 @@ func TestLocalForward(t *testing.T) {
 	s.Process.Kill()
 }
 
-// ownerOf is the uid that the kernel shows for the local socket of this port (proc_net(5)).
-func ownerOf(port int) string {
+// ownerOf is the uid that the kernel shows for the socket between these two (proc_net(5)). A port alone says nothing: others
+// of this machine may use the same one towards elsewhere.
+func ownerOf(local, remote net.Addr) string {
+	port := func(a net.Addr) string { return fmt.Sprintf(":%04X", a.(*net.TCPAddr).Port) }
 	b, _ := os.ReadFile("/proc/net/tcp")
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
-		if len(f) > 7 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+		if len(f) > 7 && strings.HasSuffix(f[1], port(local)) && strings.HasSuffix(f[2], port(remote)) {
 			return f[7]
 		}
 	}
@@ -135,7 +143,6 @@ func TestForwardsEndWithTheSession(t *testing.T) {
 	if _, err := f.Read(make([]byte, 1)); err == nil {
 		t.Error("the forward is open")
 	}
-	if c.Wait(); len(l.srv.Sessions()) != 0 {
-		t.Error("the session is listed")
-	}
+	c.Wait()
+	eventually(t, "end of the session in the list", func() bool { return len(l.srv.Sessions()) == 0 })
 }

@@ -77,7 +77,7 @@ var helperDir = sync.OnceValues(tempDir)
 const (
 	issuerURL = "https://id.example"
 	clientID  = "lanyard"
-	waitTime  = 10 * time.Second
+	waitTime  = 30 * time.Second
 )
 
 // lab is a server on loopback with an issuer, and what a person needs to use OpenSSH's client with it.

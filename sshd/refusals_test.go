@@ -4,6 +4,7 @@ package sshd
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -187,6 +188,8 @@ func TestOnlyAttemptsThatAreRefusedCount(t *testing.T) {
 	for range 3 {
 		nc := l.tcp()
 		fmt.Fprint(nc, "SSH-2.0-x\r\nrubbish")
+		_ = nc.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, nc) // until the server has had it, and hangs up
 		nc.Close()
 		nc = l.tcp()
 		_, _, _, err := ssh.NewClientConn(nc, "", &ssh.ClientConfig{User: l.account.Name, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
@@ -196,6 +199,8 @@ func TestOnlyAttemptsThatAreRefusedCount(t *testing.T) {
 		nc.Close()
 	}
 	eventually(t, "their end", func() bool { return !l.srv.Busy() })
+	l.srv.refusals.mu.Lock()
+	defer l.srv.refusals.mu.Unlock()
 	if n := len(l.srv.refusals.sources); n != 0 {
 		t.Errorf("%d sources were refused", n)
 	}

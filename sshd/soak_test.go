@@ -23,7 +23,7 @@ func TestManyConnectionsOneAfterAnotherLeaveNothing(t *testing.T) {
 	for range 5 {
 		l.ssh(ann, "web-1", "true")
 	}
-	before := holding()
+	before := l.holdingAtRest()
 	many := soak(15, 1000)
 	for i := range many {
 		if got := l.run(l.tool("ssh", ann, "web-1", "true"), ""); got.exit != 0 {
@@ -39,7 +39,7 @@ func TestManyHeldSessionsLeaveNothing(t *testing.T) {
 	l := newLabWith(t, func(c *Config) { c.Limits.PendingPerSource, c.Limits.Pending = 1000, 1000 })
 	ann := l.login("ann", 0)
 	l.ssh(ann, "web-1", "true")
-	before := holding()
+	before := l.holdingAtRest()
 	many, hold := soak(25, 500), time.Duration(soak(0, 60))*time.Second
 	all := make([]*started, many)
 	gate := make(chan struct{}, 32)
@@ -83,7 +83,7 @@ func TestManyClientsKilledInMidTransferLeaveNothing(t *testing.T) {
 	local := l.write("local", string(data), 0o644)
 	ann := l.login("ann", 0)
 	l.run(l.tool("sftp", ann, "-q", "-b", "-", "web-1"), "put "+local+" whole\n")
-	before := holding()
+	before := l.holdingAtRest()
 	for i := range soak(2, 50) {
 		up := filepath.Join(l.home, "up")
 		if i == 0 {

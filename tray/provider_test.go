@@ -70,7 +70,7 @@ func TestLogInGoesToTheProviderThatWasChosen(t *testing.T) {
 	}
 	opened := func() (page *url.URL) {
 		t.Helper()
-		until(t, 10*time.Second, func() error {
+		until(t, 20*time.Second, func() error {
 			raw, err := os.ReadFile(tabs)
 			if err == nil {
 				page, err = url.Parse(string(raw))
@@ -201,7 +201,7 @@ func TestRefreshThatFailsIsExplained(t *testing.T) {
 			r := startTray(t, home)
 			reads := strings.ReplaceAll(c.reads, "PROVIDER", at)
 			r.shows(reads)
-			until(t, 5*time.Second, func() error {
+			until(t, 20*time.Second, func() error {
 				if icon := r.icon(); icon != menu.Attention {
 					return fmt.Errorf("the icon shows %s", icon)
 				}

@@ -90,7 +90,7 @@ func (p *panel) item(t *testing.T) string {
 	case s := <-p.items:
 		name, _, _ := strings.Cut(s, "/")
 		return name
-	case <-time.After(10 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("no icon was registered")
 		return ""
 	}
@@ -139,7 +139,7 @@ func (n *notes) Notify(_ string, replaces uint32, _, title, body string, actions
 func (n *notes) titled(t *testing.T, title string) shownNote {
 	t.Helper()
 	var found shownNote
-	until(t, 10*time.Second, func() error {
+	until(t, 20*time.Second, func() error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		for _, x := range n.all {
@@ -353,7 +353,7 @@ func (r *running) start(args ...string) {
 	r.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-time.After(10 * time.Second):
+		case <-time.After(20 * time.Second):
 			r.t.Errorf("the tray did not end")
 			cmd.Process.Kill()
 		case <-done:
@@ -372,7 +372,7 @@ func (r *running) ended() error {
 	case err := <-r.done:
 		r.done <- err
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(20 * time.Second):
 		r.t.Fatal("the tray still runs")
 		return nil
 	}
@@ -455,7 +455,7 @@ func (n node) labels() (all []string) {
 func (r *running) shows(label string) *node {
 	r.t.Helper()
 	var found *node
-	until(r.t, 5*time.Second, func() error {
+	until(r.t, 20*time.Second, func() error {
 		n, err := r.layout()
 		if err != nil {
 			return err
@@ -472,7 +472,7 @@ func (r *running) shows(label string) *node {
 func (r *running) is(m menu.Menu) {
 	r.t.Helper()
 	want := titles(m.Rows)
-	until(r.t, 5*time.Second, func() error {
+	until(r.t, 20*time.Second, func() error {
 		n, err := r.layout()
 		if err != nil {
 			return err

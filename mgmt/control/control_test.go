@@ -130,7 +130,7 @@ func take(t *testing.T, conn *Conn) *api.Map {
 	t.Helper()
 	select {
 	case <-conn.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("no map came")
 	}
 	var m api.Map
@@ -370,7 +370,7 @@ func TestSilenceIsNoticedInTime(t *testing.T) {
 	take(t, conn)
 	o.login(u, "k1", start)
 	o.Touch()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for { // until it knows when
 		o.mu.Lock()
 		due := o.due
@@ -410,7 +410,7 @@ func TestConnectionThatIsReplacedEnds(t *testing.T) {
 		if ok {
 			t.Errorf("it is told %q", s)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("the old connection goes on")
 	}
 	o.Detach(one) // late, and not the other's end
@@ -461,7 +461,7 @@ func TestFirstMachineAfterAStartLeavesAChangeToItsOwnAnswer(t *testing.T) {
 			done()
 			select {
 			case <-attached:
-			case <-time.After(10 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Fatal("it waits for ever")
 			}
 		})

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -62,9 +64,19 @@ func TestToolThatHangsIsGivenUp(t *testing.T) {
 	t.Setenv("WAYLAND_DISPLAY", "")
 	t.Setenv("DISPLAY", ":0")
 	tools(t)
-	if err := os.WriteFile(filepath.Join(os.Getenv("PATH"), "xclip"), []byte("#!/bin/sh\n/bin/sleep 30 &\n/bin/sleep 30\n"), 0o755); err != nil {
+	pids := filepath.Join(t.TempDir(), "pids")
+	hangs := "#!/bin/sh\n/bin/sleep 30 &\necho $! >>" + pids + "\n/bin/sleep 30 &\necho $! >>" + pids + "\nwait\n"
+	if err := os.WriteFile(filepath.Join(os.Getenv("PATH"), "xclip"), []byte(hangs), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // which nobody else ends
+		left, _ := os.ReadFile(pids)
+		for _, f := range strings.Fields(string(left)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
 	begin := time.Now()
 	err := Write(strings.Repeat("x", 1<<20)) // more than a pipe holds
 	if took := time.Since(begin); err == nil || !strings.Contains(err.Error(), "the clipboard did not answer: xclip") || took > 25*time.Second {

@@ -36,7 +36,7 @@ ssh -tt $T 'test -t 0 && test -t 1 && echo terminal' </dev/null 2>/dev/null | gr
 ssh $T "printf through >$R/page; cd $R; exec python3 -m http.server --bind 127.0.0.1 18080" >/dev/null 2>&1 & web=$!
 ssh -N -L 18081:127.0.0.1:18080 $T & tunnel=$!
 trap 'kill $web $tunnel 2>/dev/null || true' EXIT
-got=; for i in $(seq 100); do got=$(curl -sf http://127.0.0.1:18081/page) && break; sleep 0.1; done
+got=; for i in $(seq 400); do got=$(curl -sf http://127.0.0.1:18081/page) && break; sleep 0.1; done
 [ "$got" = through ]
 ssh $T 'pkill -f "bind 127.0.0.1 18080"'`,
 	},
@@ -271,7 +271,7 @@ ssh $T "printf through >$R/page"
 mkfifo in; ssh -T -D 18090 $T bash <in >out 2>err & ssh=$!
 exec 3>in; trap 'exec 3>&-; kill $ssh 2>/dev/null || true' EXIT
 echo 'uname -s; cd '$R'; python3 -m http.server --bind 127.0.0.1 18091 >/dev/null 2>&1 & server=$!; echo ready' >&3
-got=; for i in $(seq 100); do grep -q ready out && got=$(curl -sf --socks5-hostname 127.0.0.1:18090 http://127.0.0.1:18091/page) && break; sleep 0.1; done
+got=; for i in $(seq 400); do grep -q ready out && got=$(curl -sf --socks5-hostname 127.0.0.1:18090 http://127.0.0.1:18091/page) && break; sleep 0.1; done
 [ "$got" = through ]; [ "$(head -1 out)" = Linux ]
 echo 'kill $server; exit 4' >&3; exec 3>&-; rc=0; wait $ssh || rc=$?; [ $rc = 4 ]`,
 	},

@@ -9,6 +9,7 @@ package clients
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -145,8 +146,16 @@ func startSSHD(ctx context.Context, p *lab.Peer) error {
 	if err := p.Write("/etc/ssh/clients_sshd", "", 0o644, []byte(config)); err != nil {
 		return err
 	}
-	_, err := p.Start("sshd-"+p.Name, "", "/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/clients_sshd")
-	return err
+	if _, err := p.Start("sshd-"+p.Name, "", "/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/clients_sshd"); err != nil {
+		return err
+	}
+	return lab.Until(ctx, "sshd on "+p.Name, func() error {
+		out, err := p.Output(ctx, "", "ss", "-Hltn", "sport", "=", fmt.Sprint(sshdPort))
+		if err == nil && out == "" {
+			err = errors.New("nobody listens")
+		}
+		return err
+	})
 }
 
 // prelude comes before every script: $D is a new folder here and $R one on the server, $D/big holds random bytes.

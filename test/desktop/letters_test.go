@@ -24,7 +24,7 @@ type word struct {
 // reads waits until the screen says something, and returns all of it.
 func (s *screen) reads(wanted string) (all string) {
 	s.t.Helper()
-	s.until(15*time.Second, "the screen to say "+wanted, func() error {
+	s.until(30*time.Second, "the screen to say "+wanted, func() error {
 		lines, err := s.read(s.desk)
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (s *screen) points(before image.Image, picture, wanted string) (img image.I
 // appears waits until something can be read on what has come to the screen since before, and returns where.
 func (s *screen) appears(before image.Image, wanted string) (at image.Point) {
 	s.t.Helper()
-	s.until(15*time.Second, wanted+" to appear", func() error {
+	s.until(30*time.Second, wanted+" to appear", func() error {
 		now, err := s.look()
 		if err != nil {
 			return err

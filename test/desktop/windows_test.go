@@ -99,8 +99,8 @@ func openWindows(t *testing.T, peer *lab.Peer, browser string) *windows {
 func (w *windows) menu(state, picture string, wanted ...string) [][]word {
 	w.t.Helper()
 	var lines [][]word
-	w.click(w.seesIcon(state, 15*time.Second))
-	w.until(15*time.Second, "the menu to say "+strings.Join(wanted, ", "), func() (err error) {
+	w.click(w.seesIcon(state, 30*time.Second))
+	w.until(30*time.Second, "the menu to say "+strings.Join(wanted, ", "), func() (err error) {
 		if lines, err = w.read(w.desk); err != nil {
 			return err
 		}
@@ -198,16 +198,22 @@ func TestTrayOnWindows(t *testing.T) {
 	if out, err := up.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if w.running(tray) != 1 {
-		t.Errorf("%d trays run", w.running(tray))
-	}
+	w.until(20*time.Second, "one tray", func() error {
+		if n := w.running(tray); n != 1 {
+			return fmt.Errorf("%d trays run", n)
+		}
+		return nil
+	})
 	lines := w.menu("dark", "signed-out", "Connected as "+winMachine+", signed out", "Nobody is signed in", "Log in", "On this computer", "Quit")
 
 	// Log in: the system's own way to a browser is asked for the provider's page.
 	w.choose(lines, "Log in")
 	var page *url.URL
-	w.until(15*time.Second, "a browser", func() error {
+	w.until(30*time.Second, "a browser", func() error {
 		raw, err := os.ReadFile(w.opened)
+		if err == nil && !strings.HasSuffix(string(raw), "\n") { // it is being written
+			err = errors.New("no address so far")
+		}
 		if err == nil {
 			page, err = url.Parse(strings.TrimSpace(string(raw)))
 		}
@@ -219,7 +225,7 @@ func TestTrayOnWindows(t *testing.T) {
 	w.reads("Sign in in your browser") // the balloon
 	w.shot("log-in")
 	var balloon []string
-	w.until(15*time.Second, "the balloon's code", func() error { // whose stops are not always read
+	w.until(30*time.Second, "the balloon's code", func() error { // whose stops are not always read
 		lines, err := w.read(w.desk)
 		if err != nil {
 			return err
@@ -248,7 +254,7 @@ func TestTrayOnWindows(t *testing.T) {
 			t.Errorf("%s shows the code %q, the page %q", who, said, code)
 		}
 	}
-	w.seesIcon("connected", 15*time.Second)
+	w.seesIcon("connected", 30*time.Second)
 	w.reads("You are signed in")
 	w.shot("signed-in")
 	w.menu("connected", "connected", "Connected as "+winMachine, "Signed in as "+ann.Email+", 23 h left", "Log out", "On this computer")
@@ -316,13 +322,13 @@ func TestTrayOnWindows(t *testing.T) {
 	}
 	w.away()
 	w.choose(w.menu("dark", "", "Quit"), "Quit")
-	w.until(10*time.Second, "the tray's end", func() error {
+	w.until(20*time.Second, "the tray's end", func() error {
 		if n := w.running(tray); n > 0 {
 			return fmt.Errorf("%d still run", n)
 		}
 		return nil
 	})
-	w.until(5*time.Second, "the icon to go", func() error {
+	w.until(20*time.Second, "the icon to go", func() error {
 		img, err := w.look()
 		if _, ok := w.icon(img, "dark"); err == nil && ok {
 			err = errors.New("it is still there")

@@ -56,7 +56,7 @@ func sentence(t *testing.T, what string, r result, want ...string) {
 // run starts the service once and returns how it ended; it must end by itself.
 func (w *world) runService(t *testing.T, p *lab.Peer) result {
 	t.Helper()
-	r := finish(p.Command(within(t, 15*time.Second), "", w.lab.Program("lanyard"), "service", "run"))
+	r := finish(p.Command(within(t, 30*time.Second), "", w.lab.Program("lanyard"), "service", "run"))
 	lines := strings.Split(strings.TrimSpace(r.err), "\n")
 	r.err = lines[len(lines)-1] // the log comes before
 	return r
@@ -159,7 +159,7 @@ func TestSpoiltFilesAndCollisions(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer taker.Kill()
-		if err := lab.Until(within(t, 10*time.Second), "the port to be taken", func() error {
+		if err := lab.Until(within(t, 20*time.Second), "the port to be taken", func() error {
 			if !strings.Contains(taker.Text(), "taken") {
 				return errors.New(taker.Text())
 			}
@@ -273,7 +273,7 @@ func TestJoiningThatCannotWork(t *testing.T) {
 	w.admin("setup-key", "revoke", revoked.Info.ID)
 	sentence(t, "a revoked key", up(revoked.Key, "new-1"), "wrong, used up or expired")
 	short := key("--expires", "1s") // it would enrol the machine before that: it is tried when it has ended
-	if err := lab.Until(within(t, 10*time.Second), "the key's end", func() error {
+	if err := lab.Until(within(t, 20*time.Second), "the key's end", func() error {
 		if out := w.admin("setup-key", "list"); !strings.Contains(out, "expired") {
 			return errors.New(out)
 		}

@@ -75,7 +75,7 @@ func (w *world) desktop(env []string) *notices {
 		w.t.Fatal(err)
 	}
 	n := &notices{}
-	if err := lab.Until(within(w.t, 10*time.Second), "the session's bus", func() (err error) {
+	if err := lab.Until(within(w.t, 20*time.Second), "the session's bus", func() (err error) {
 		n.conn, err = dbus.Connect("unix:path=" + m.Path(socket))
 		return err
 	}); err != nil {
@@ -152,7 +152,7 @@ func TestSSHWithoutATerminalAsksByTheTray(t *testing.T) {
 	listens := func() {
 		t.Helper()
 		if err := lab.Until(within(t, 20*time.Second), "the tray at the service", func() error {
-			out, err := m.Output(within(t, 5*time.Second), "", "ss", "-Hxp")
+			out, err := m.Output(within(t, 20*time.Second), "", "ss", "-Hxp")
 			if err == nil && strings.Count(out, `"lanyard-tray"`) < 3 { // bus, events, asks
 				err = fmt.Errorf("%s", out)
 			}

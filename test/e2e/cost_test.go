@@ -25,7 +25,7 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 	w.login("ann")
 	m := w.machine("ann")
 	own := filepath.Join(m.Scratch(), "state", "default", "ssh_config")
-	text, err := m.Output(within(t, 5*time.Second), "", "cat", own)
+	text, err := m.Output(within(t, 20*time.Second), "", "cat", own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 	if call == nil || strings.Count(grown, "\nHost ") != machines {
 		t.Fatalf("the grown drop-in:\n%s", grown)
 	}
-	out, err := m.Output(within(t, 10*time.Second), "", "ssh", "-T", "-F", with, "-G", "machine-200")
+	out, err := m.Output(within(t, 20*time.Second), "", "ssh", "-T", "-F", with, "-G", "machine-200")
 	if err != nil || !strings.Contains(out, "stricthostkeychecking true") || !strings.Contains(out, "lanyard-default-") {
 		t.Fatalf("the grown drop-in does not hold for its last machine: %v\n%s", err, out)
 	}
@@ -58,7 +58,7 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 		}
 		return c.ProcessState.UserTime() + c.ProcessState.SystemTime()
 	}
-	entry, err := m.Output(within(t, 5*time.Second), "", "getent", "passwd", strconv.Itoa(os.Getuid()))
+	entry, err := m.Output(within(t, 20*time.Second), "", "getent", "passwd", strconv.Itoa(os.Getuid()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func fillUp(t *testing.T, m *lab.Machine, folder string) {
 
 func freeUp(t *testing.T, m *lab.Machine, folder string) {
 	t.Helper()
-	if err := m.Run(within(t, 10*time.Second), "", "rm", "-f", folder+"/ballast", folder+"/ballast2"); err != nil {
+	if err := m.Run(within(t, 20*time.Second), "", "rm", "-f", folder+"/ballast", folder+"/ballast2"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -67,7 +67,7 @@ func TestFullDiskOfAServerPeer(t *testing.T) {
 		t.Errorf("status does not say so: %v\n%s", err, out)
 	}
 	out := w.admin("user", "block", people["ann"].Email)
-	if _, _, err := s.ended(time.Now(), 5*time.Second); err != nil {
+	if _, _, err := s.ended(time.Now(), 10*time.Second); err != nil {
 		t.Error(err)
 	}
 	if err := s.check("blocked"); err != nil {

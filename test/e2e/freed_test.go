@@ -124,7 +124,7 @@ db.commit()`, w.mgmt.State+"/mgmt.db"); err != nil {
 // hostKey is the line of web-1's host key that ssh on the desk checks by.
 func (w *world) hostKey(t *testing.T) string {
 	t.Helper()
-	r := finish(w.peers[desk].SSH(within(t, 10*time.Second), "carol", "ssh", "-G", w.target))
+	r := finish(w.peers[desk].SSH(within(t, 20*time.Second), "carol", "ssh", "-G", w.target))
 	var file, host string
 	for line := range strings.Lines(r.out) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")

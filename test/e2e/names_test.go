@@ -43,7 +43,7 @@ func TestNamesResolveForEveryProgramUntilDown(t *testing.T) {
 	if _, err := client.Lanyard(ctx, "", "down"); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Until(within(t, 5*time.Second), "the names are gone", func() error {
+	if err := lab.Until(within(t, 20*time.Second), "the names are gone", func() error {
 		if after, err := client.Output(ctx, "", "cat", "/etc/hosts"); err != nil || strings.Contains(after, "Lanyard") {
 			return fmt.Errorf("%v: %s", err, after)
 		}
@@ -55,9 +55,12 @@ func TestNamesResolveForEveryProgramUntilDown(t *testing.T) {
 	if _, err := client.Lanyard(ctx, "", "up"); err != nil {
 		t.Fatal(err)
 	}
-	if got := resolves("web-1.lanyard.internal"); got != addr {
-		t.Errorf("up again, web-1 resolves to %q", got)
-	}
+	until(t, "the names to be back", func() error {
+		if got := resolves("web-1.lanyard.internal"); got != addr {
+			return fmt.Errorf("web-1 resolves to %q", got)
+		}
+		return nil
+	})
 	if err := client.Daemon.Stop(); err != nil {
 		t.Error(err)
 	}
@@ -86,7 +89,7 @@ func justFits(t *testing.T, w *world, addr string) {
 	if r := finish(client.SSH(within(t, 20*time.Second), "ann", "ssh", host, "id -un")); r.code != 0 || r.out != "deploy\n" || r.err != "" {
 		t.Errorf("without an account, with another key in known_hosts: %s", r)
 	}
-	if out, err := client.Output(within(t, 10*time.Second), "ann", "bash", "-c", completed); err != nil || !strings.Contains("\n"+out, "\n"+host) {
+	if out, err := client.Output(within(t, 20*time.Second), "ann", "bash", "-c", completed); err != nil || !strings.Contains("\n"+out, "\n"+host) {
 		t.Errorf("bash completes %q (%v), want %s", out, err, host)
 	}
 }

@@ -147,7 +147,7 @@ func TestTwoPeopleOnOneMachineStayApart(t *testing.T) {
 		}
 		defer own.Stop()
 		socket := "/home/ann/.local/state/lanyard/anns.sock"
-		if err := lab.Until(within(t, 10*time.Second), "ann's own service", func() error {
+		if err := lab.Until(within(t, 20*time.Second), "ann's own service", func() error {
 			if a := ask("ann", socket, "GET", ipc.RouteStatus, ""); !a.Accepted {
 				return fmt.Errorf("%+v", a)
 			}
@@ -266,7 +266,7 @@ func (s *signIn) link(t *testing.T) (link string) {
 func (s *signIn) port(t *testing.T) string {
 	t.Helper()
 	s.link(t)
-	out, err := s.m.Output(within(t, 10*time.Second), "", "ss", "-Hltnp", "src", "127.0.0.1")
+	out, err := s.m.Output(within(t, 20*time.Second), "", "ss", "-Hltnp", "src", "127.0.0.1")
 	ports := regexp.MustCompile(`127\.0\.0\.1:(\d+).*"lanyard"`).FindAllStringSubmatch(out, -1)
 	if err != nil || len(ports) != 1 {
 		t.Fatalf("ports of the sign-in: %v\n%s", err, out)

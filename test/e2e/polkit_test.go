@@ -88,7 +88,7 @@ func runAgent(pid string) error {
 // clickRow clicks a row of the tray's menu, as a panel does.
 func (n *notices) clickRow(t *testing.T, title string) {
 	t.Helper()
-	if err := lab.Until(within(t, 15*time.Second), "the row "+title, func() error {
+	if err := lab.Until(within(t, 30*time.Second), "the row "+title, func() error {
 		var names []string
 		if err := n.conn.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
 			return err

@@ -145,7 +145,7 @@ func (w *world) listens(t *testing.T) {
 	table, after, _ := strings.Cut(rest, "<!-- /ports -->")
 	seen := map[string]bool{}
 	for _, name := range []string{office, laptop, web} {
-		out, err := w.lab.Machine(name).Output(within(t, 10*time.Second), "", "ss", "-Hltun")
+		out, err := w.lab.Machine(name).Output(within(t, 20*time.Second), "", "ss", "-Hltun")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -72,7 +72,7 @@ func TestWhatIsNoLongerAllowedEnds(t *testing.T) {
 			"the policy is removed", "no-rule policy-changed",
 			func() { w.admin("policy", "remove", "web") },
 			func() {
-				if err := w.mgmt.AddPolicy(within(t, 10*time.Second), "web", "group:web-team", "tag:web", w.as); err != nil {
+				if err := w.mgmt.AddPolicy(within(t, 20*time.Second), "web", "group:web-team", "tag:web", w.as); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -80,7 +80,7 @@ func TestWhatIsNoLongerAllowedEnds(t *testing.T) {
 		{
 			"logout", "logout revoked",
 			func() {
-				if out, err := w.peers[laptop].Lanyard(within(t, 10*time.Second), "ann", "logout"); err != nil {
+				if out, err := w.peers[laptop].Lanyard(within(t, 20*time.Second), "ann", "logout"); err != nil {
 					t.Fatal(err, out)
 				}
 			},

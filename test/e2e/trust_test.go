@@ -77,7 +77,7 @@ func (w *world) ready() {
 // fw runs nft on a machine.
 func (w *world) fw(machine string, args ...string) {
 	w.t.Helper()
-	if err := w.lab.Machine(machine).Run(within(w.t, 10*time.Second), "", append([]string{"nft"}, args...)...); err != nil {
+	if err := w.lab.Machine(machine).Run(within(w.t, 20*time.Second), "", append([]string{"nft"}, args...)...); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -201,7 +201,7 @@ func TestMachinesLimitsEndAndRefuseSessions(t *testing.T) {
 	s := w.open("ann")
 	limit := func(text string) {
 		t.Helper()
-		if err := w.peers[web].Run(within(t, 5*time.Second), "", "mkdir", "-p", "/etc/lanyard"); err != nil {
+		if err := w.peers[web].Run(within(t, 20*time.Second), "", "mkdir", "-p", "/etc/lanyard"); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.peers[web].Write("/etc/lanyard/limits.yaml", "", 0o644, []byte(text)); err != nil {

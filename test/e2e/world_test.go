@@ -218,7 +218,7 @@ func (w *world) openAt(at *lab.Peer, person string) *live {
 	if _, err := s.Match(within(w.t, 20*time.Second), sessionOpen); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := lab.Until(within(w.t, 10*time.Second), "the session's processes", func() error {
+	if err := lab.Until(within(w.t, 20*time.Second), "the session's processes", func() error {
 		if n := s.processes(); n < 5 {
 			return fmt.Errorf("%d of 5 are there", n)
 		}

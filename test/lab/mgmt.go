@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func (l *Lab) StartMgmt(ctx context.Context, machine string, flags ...string) (*
 	g.argv = []string{l.Program("lanyard-mgmt"), "serve", "--listen", m.Addr + ":8443"}
 	if !l.Root {
 		g.State = filepath.Join(m.dir, "state", "mgmt")
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			return nil, err
 		}
@@ -129,11 +130,14 @@ func (g *Mgmt) SetupKey(ctx context.Context, tags ...string) (string, error) {
 	return key, nil
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// FreePort is a port of loopback that nobody listens at. It is below those that the system gives to whoever asks for any
+// (ip_local_port_range begins at 32768), so that nobody is given it before it is used.
+func FreePort() (int, error) {
+	for range 1000 {
+		port := 20000 + rand.IntN(12000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no port of loopback is free")
 }

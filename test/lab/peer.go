@@ -94,7 +94,7 @@ func (p *Peer) StartDaemon(ctx context.Context) (err error) {
 	if p.Daemon, err = p.Start(name, "", p.argv...); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
 	return Until(ctx, "the daemon on "+p.Name, func() error {
 		select {
@@ -175,7 +175,7 @@ func (p *Peer) Overlay(ctx context.Context) (string, error) {
 
 // Knows waits until this peer's map holds the named one.
 func (p *Peer) Knows(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
 	return Until(ctx, p.Name+" to hear of "+name, func() error {
 		s, err := p.Status(ctx)
@@ -207,7 +207,7 @@ func (p *Peer) SSHName(ctx context.Context, name string) (string, error) {
 
 // Serves waits until this peer serves SSH.
 func (p *Peer) Serves(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
 	return Until(ctx, p.Name+" to serve SSH", func() error {
 		s, err := p.Status(ctx)

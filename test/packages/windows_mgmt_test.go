@@ -4,7 +4,7 @@ package packages
 
 import (
 	"crypto/tls"
-	"net"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -23,12 +23,11 @@ func TestServerOnWindows(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := snapshot(t, m)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := lab.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := free.Addr().String()
-	free.Close()
+	at := fmt.Sprintf("127.0.0.1:%d", port)
 	log := func() string {
 		b, _ := os.ReadFile(m.Path(`C:\ProgramData\Lanyard-mgmt\server.log`))
 		return string(b)

@@ -4,6 +4,7 @@ package packages
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"lanyard/test/lab"
 	"lanyard/test/wine"
 	"lanyard/wix"
 )
@@ -89,6 +91,9 @@ func snapshot(t *testing.T, m *wine.Machine) map[string]bool {
 	}
 	drive := m.Path(`C:\`)
 	if err := filepath.WalkDir(drive, func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // gone since its folder was read
+			return nil
+		}
 		all[strings.TrimPrefix(path, drive)] = true
 		return err
 	}); err != nil {
@@ -179,8 +184,13 @@ func TestMSI(t *testing.T) {
 	if first.Tunnel.Mode != "userspace" {
 		t.Errorf("without wintun.dll the tunnel's mode is %q", first.Tunnel.Mode)
 	}
-	if got := services(m); len(got) != 1 || !strings.Contains(got[0], "service run") || !strings.Contains(got[0], `Program Files\Lanyard`) {
-		t.Errorf("what runs of Lanyard is not the service alone: %q", got)
+	if err := lab.Until(within(t, 20*time.Second), "the service alone", func() error {
+		if got := services(m); len(got) != 1 || !strings.Contains(got[0], "service run") || !strings.Contains(got[0], `Program Files\Lanyard`) {
+			return fmt.Errorf("of Lanyard there runs %q", got)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) {
 		t.Errorf("the registry does not hold the server's address (%v): %s", err, r)

@@ -216,12 +216,11 @@ func forwards(t *testing.T, o *office, _ *wine.Machine) {
 			}()
 		}
 	}()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := lab.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := free.Addr().String()
-	free.Close()
+	at := fmt.Sprintf("127.0.0.1:%d", port)
 	c := o.laptop.SSH(within(t, 60*time.Second), lab.Me(), "ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", at+":"+l.Addr().String(), lab.Me()+"@"+target)
 	p, err := o.laptop.StartCommand("forward", c)
 	if err != nil {
