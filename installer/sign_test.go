@@ -290,9 +290,10 @@ func TestAPKIsSigned(t *testing.T) {
 
 func TestWindowsProgramsAndPackageAreSigned(t *testing.T) {
 	s := newSigner(t, "wixl", "msibuild", "osslsigncode", "openssl")
+	passphrase := "a passphrase " + rand.Text() // nobody else's
 	cert, key, p12 := filepath.Join(s.dir, "cert.pem"), filepath.Join(s.dir, "key.pem"), filepath.Join(s.dir, "cert.p12")
 	s.do("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=Lanyard test", "-addext", "extendedKeyUsage=codeSigning")
-	s.do("openssl", "pkcs12", "-export", "-in", cert, "-inkey", key, "-out", p12, "-passout", "pass:a passphrase")
+	s.do("openssl", "pkcs12", "-export", "-in", cert, "-inkey", key, "-out", p12, "-passout", "pass:"+passphrase)
 	verify := func(file string) error {
 		out, err := s.try("osslsigncode", "verify", "-CAfile", cert, "-in", file)
 		if err != nil {
@@ -305,7 +306,7 @@ func TestWindowsProgramsAndPackageAreSigned(t *testing.T) {
 	if verify(plain) == nil || verify(program) == nil {
 		t.Error("without a certificate, they are signed")
 	}
-	s.job.sign = signing{authenticodeFile: p12, authenticodePassphrase: "a passphrase"}
+	s.job.sign = signing{authenticodeFile: p12, authenticodePassphrase: passphrase}
 	if err := s.job.sign.authenticode(t.Context(), program); err != nil { // as compile does
 		t.Fatal(err)
 	}
@@ -317,12 +318,15 @@ func TestWindowsProgramsAndPackageAreSigned(t *testing.T) {
 	if verify(msi) == nil {
 		t.Error("a changed package still verifies")
 	}
-	s.job.sign.authenticodePassphrase = "another"
+	s.job.sign.authenticodePassphrase = passphrase + " of another"
 	if err := s.job.sign.authenticode(t.Context(), program); err == nil {
 		t.Error("a wrong passphrase signs all the same")
 	}
-	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "lanyard-pass-*")); len(left) > 0 {
-		t.Errorf("the passphrase is left in %q", left)
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "lanyard-pass-*"))
+	for _, name := range left { // there may be those of others
+		if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), passphrase) {
+			t.Errorf("the passphrase is left in %s", name)
+		}
 	}
 }
 

@@ -284,7 +284,7 @@ func (m *machine) until(what string, fits func(*api.Map) bool) *api.Map {
 			if fits(m.at) {
 				return m.at
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			m.t.Fatalf("%s got no map with %s", m.request.Name, what)
 		}
 	}

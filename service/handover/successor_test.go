@@ -27,7 +27,7 @@ func within[T any](t *testing.T, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatalf("waited for %s", what)
 	}
 	return v
@@ -275,7 +275,7 @@ func TestEventsWaitForAProcessThatStoresThem(t *testing.T) {
 	if ids := got.all(t, 1); !slices.Equal(ids, []string{"1", "2", "3"}) {
 		t.Errorf("%q", ids)
 	}
-	for end := time.Now().Add(10 * time.Second); g.unstored(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); g.unstored(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("what is stored is still owed")
 		}

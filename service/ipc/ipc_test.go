@@ -204,13 +204,13 @@ func TestServerCloseEndsOpenConnections(t *testing.T) {
 	defer conn.Close()
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()
-	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the connection ended with %v", err)
 	}
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("Close hangs")
 	}
 	if _, err := DialPath(path); !errors.Is(err, ErrNotRunning) {

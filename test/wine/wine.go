@@ -252,7 +252,14 @@ func (m *Machine) Close() error {
 		<-m.stopped //nolint:errcheck // it was ended
 		m.stop = nil
 	}
-	return os.RemoveAll(m.Dir)
+	var err error
+	for range 100 { // programs that were killed may be at their end still
+		if err = os.RemoveAll(m.Dir); err == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
 }
 
 // made is a template: a prefix that nothing runs in.

@@ -61,12 +61,19 @@ func TestMachinesAreApart(t *testing.T) {
 	if _, err := os.Stat(one.Dir); err == nil {
 		t.Error("the machine's files are still there")
 	}
-	if cmds, _ := filepath.Glob("/proc/[0-9]*/environ"); len(cmds) > 0 {
+	running := func() (left []string) {
+		cmds, _ := filepath.Glob("/proc/[0-9]*/environ")
 		for _, c := range cmds {
-			if b, err := os.ReadFile(c); err == nil && strings.Contains(string(b), "WINEPREFIX="+one.Dir) {
+			if b, err := os.ReadFile(c); err == nil && strings.Contains(string(b), "WINEPREFIX="+one.Dir+"\x00") {
 				cmd, _ := os.ReadFile(filepath.Join(filepath.Dir(c), "cmdline"))
-				t.Errorf("still running: %q", cmd)
+				left = append(left, string(cmd))
 			}
+		}
+		return left
+	}
+	for end := time.Now().Add(20 * time.Second); len(running()) > 0; time.Sleep(20 * time.Millisecond) { // they were killed
+		if time.Now().After(end) {
+			t.Fatalf("still running: %q", running())
 		}
 	}
 }
