@@ -134,9 +134,9 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	}
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(st.Peers) > 0 {
-		fmt.Fprintln(tw, "\nMachine\tAddress\tSSH\tLast heard of")
+		fmt.Fprintln(tw, "\nMachine\tAddress\tSSH\tOnline\tLast heard of")
 		for _, p := range st.Peers {
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", p.Host(), p.Addr4, served(p), heard(p.Handshake, now))
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", p.Host(), p.Addr4, served(p), online(p, now), heard(p.Handshake, now))
 		}
 		tw.Flush()
 	}
@@ -213,6 +213,16 @@ func served(p ipc.Peer) string {
 		return "yes"
 	}
 	return "-"
+}
+
+func online(p ipc.Peer, now time.Time) string {
+	switch is, known := p.IsOnline(now); {
+	case is:
+		return "yes"
+	case known:
+		return "no"
+	}
+	return "unknown"
 }
 
 func detail(s ipc.SSH) string {

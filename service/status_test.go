@@ -12,6 +12,7 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.Local)
 	self := &ipc.Peer{ID: "pself", Name: "laptop"}
 	web := ipc.Peer{ID: "pweb", Name: "web-1", ShortName: true, ServesSSH: true, LoginAs: "deploy"}
+	yes, no := new(true), new(false)
 	signedIn := signIn{SignedIn: true, User: "ann@example.com", Until: now.Add(time.Hour)}
 	cases := []struct {
 		name string
@@ -52,6 +53,21 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 			ipc.Status{State: ipc.StateOffline, Self: self, Map: &ipc.Map{HeardAt: now.Add(-time.Hour)}, Problems: []string{"It does not answer."}},
 			signIn{},
 			[]string{"without word from the management server since 11:00", "Problem: It does not answer."},
+		},
+		{
+			"machines", // one that the management server knows of, one that it misses, and two that it says nothing of
+			ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{
+				{Name: "web-1", ShortName: true, ServesSSH: true, Online: yes},
+				{Name: "web-2", ShortName: true, ServesSSH: true, Online: no, Handshake: now.Add(-time.Minute)},
+				{Name: "web-3", ShortName: true, ServesSSH: true, Handshake: now.Add(-2 * time.Minute)},
+				{Name: "web-4", ShortName: true, ServesSSH: true, Handshake: now.Add(-time.Hour)},
+			}},
+			signIn{},
+			[]string{
+				"Machine  Address     SSH  Online   Last heard of\n",
+				"web-1    invalid IP  yes  yes      not yet\n", "web-2    invalid IP  yes  no       1m0s ago\n",
+				"web-3    invalid IP  yes  yes      2m0s ago\n", "web-4    invalid IP  yes  unknown  1h0m0s ago\n",
+			},
 		},
 		{
 			"settled",

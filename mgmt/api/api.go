@@ -293,6 +293,15 @@ type Down struct {
 	Map      *SignedMap `json:"map,omitempty"`
 	AuditAck []string   `json:"audit_ack,omitempty"` // ids stored for good
 	Gone     string     `json:"gone,omitempty"`      // the peer was removed: a sentence
+	Presence *Presence  `json:"presence,omitempty"`
+}
+
+// Presence tells which machines of the map are connected to the management server; it comes after the map, and then as
+// it changes. A machine that was named on this connection in neither list is not known to be either. It is there for
+// people to see: it is not signed and not kept, and nothing is decided by it.
+type Presence struct {
+	Online  []string `json:"online,omitempty"`  // ids
+	Offline []string `json:"offline,omitempty"` // ids
 }
 
 // Purposes of a login.

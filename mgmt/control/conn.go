@@ -23,6 +23,10 @@ type Conn struct {
 	acked uint64
 	ended []endedAt
 	over  bool
+
+	news  map[string]bool // ids of peers whose presence is to be told
+	due   bool            // now
+	moved chan struct{}   // has an element when there may be a Presence to take
 }
 
 type endedAt struct {
@@ -32,14 +36,11 @@ type endedAt struct {
 
 // Attach registers a peer that follows from addr and has the given map. An older connection of it ends.
 func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr netip.Addr) (*Conn, error) {
-	conn := &Conn{c: c, peerID: peerID, ready: make(chan struct{}, 1), gone: make(chan string, 1)}
+	conn := newConn(c, peerID)
 	c.mu.Lock()
-	if old := c.conns[peerID]; old != nil {
-		old.end("")
-	}
-	c.conns[peerID] = conn
 	moved := c.observed[peerID] != addr
 	c.observed[peerID] = addr
+	c.enter(conn)
 	c.mu.Unlock()
 
 	m, err := c.newest(ctx, peerID)
@@ -56,8 +57,10 @@ func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr
 		}
 	}
 	c.mu.Lock()
+	conn.news, conn.due = c.shownTo(peerID), true
 	if have.Epoch == m.Epoch && have.Version == m.Version {
 		conn.sent, conn.acked = m.Version, m.Version
+		signal(conn.moved)
 	} else {
 		conn.offer(&m)
 	}
@@ -66,6 +69,25 @@ func (c *Control) Attach(ctx context.Context, peerID string, have api.Have, addr
 		c.Touch()
 	}
 	return conn, nil
+}
+
+func newConn(c *Control, peerID string) *Conn {
+	return &Conn{
+		c: c, peerID: peerID, ready: make(chan struct{}, 1), gone: make(chan string, 1),
+		news: map[string]bool{}, moved: make(chan struct{}, 1),
+	}
+}
+
+// enter registers conn in the place of an older one, which ends. c.mu is held.
+func (c *Control) enter(conn *Conn) {
+	old := c.conns[conn.peerID]
+	if old != nil {
+		old.end("")
+	}
+	c.conns[conn.peerID] = conn
+	if old == nil {
+		c.came(conn.peerID)
+	}
 }
 
 func newer(have api.Have, epoch, version uint64) bool {
@@ -149,6 +171,7 @@ func (c *Control) Detach(conn *Conn) {
 	defer c.mu.Unlock()
 	if c.conns[conn.peerID] == conn {
 		delete(c.conns, conn.peerID)
+		c.left(conn.peerID)
 	}
 	c.beat()
 }
@@ -185,8 +208,13 @@ func (n *Conn) offer(m *store.StoredMap) {
 		return
 	}
 	n.next = m
+	signal(n.ready)
+}
+
+// signal leaves an element in ch, which has room for one.
+func signal(ch chan<- struct{}) {
 	select {
-	case n.ready <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
@@ -218,6 +246,9 @@ func (n *Conn) Take() *api.SignedMap {
 		return nil
 	}
 	n.next, n.sent = nil, m.Version
+	if n.due { // it waited for the map
+		signal(n.moved)
+	}
 	return &m.Signed
 }
 

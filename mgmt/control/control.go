@@ -49,11 +49,12 @@ type Control struct {
 	compiled bool                  // since this process started
 	due      time.Time             // when a login will have been silent for too long; zero: none
 	pulse    chan struct{}         // closed and made anew at every acknowledgement and detachment
+	presence                       // who is told of as connected
 
 	began  time.Time
 	lazy   chan struct{}
 	cancel context.CancelFunc
-	done   chan struct{}
+	done   sync.WaitGroup
 }
 
 // New starts a Control. Close ends it.
@@ -61,16 +62,17 @@ func New(cfg Config) *Control {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Control{
 		Config: cfg, conns: map[string]*Conn{}, observed: map[string]netip.Addr{}, pulse: make(chan struct{}),
-		lazy: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), began: cfg.Now(),
+		presence: newPresence(), lazy: make(chan struct{}, 1), cancel: cancel, began: cfg.Now(),
 	}
-	go c.run(ctx)
+	c.done.Go(func() { c.run(ctx) })
+	c.done.Go(func() { c.tell(ctx) })
 	return c
 }
 
 // Close ends the background work and every connection.
 func (c *Control) Close() error {
 	c.cancel()
-	<-c.done
+	c.done.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, conn := range c.conns {
@@ -81,7 +83,6 @@ func (c *Control) Close() error {
 
 // run compiles after changes that are not urgent and renews maps before they are too old to be believed.
 func (c *Control) run(ctx context.Context) {
-	defer close(c.done)
 	for {
 		tick := time.NewTimer(c.untilLook())
 		select {
@@ -207,7 +208,8 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 	}
 	now := c.Now()
 	var changed []changedPeer
-	var send []func()
+	send := map[string]*store.StoredMap{}
+	shown := map[string][]string{}
 	err = c.Store.Tx(ctx, func(q *store.Queries) error {
 		clock, err := q.Clock(ctx)
 		if err != nil {
@@ -216,6 +218,7 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 		version := clock.Version + 1
 		for _, p := range w.peers {
 			m := w.mapFor(p)
+			shown[p.ID] = peerIDs(m)
 			content, err := contentHash(m)
 			if err != nil {
 				return err
@@ -237,7 +240,7 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 			if err := q.PutMap(ctx, p.ID, stored); err != nil {
 				return err
 			}
-			send = append(send, func() { c.send(p.ID, &stored) })
+			send[p.ID] = &stored
 			if !same && p.ServesSSH {
 				changed = append(changed, changedPeer{id: p.ID, name: p.Name, version: version})
 			}
@@ -257,21 +260,16 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store the network maps: %w", err)
 	}
-	for _, f := range send {
-		f()
-	}
-	c.mu.Lock()
-	c.compiled, c.due = true, w.due
-	c.mu.Unlock()
-	return changed, nil
-}
-
-func (c *Control) send(peerID string, m *store.StoredMap) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if conn := c.conns[peerID]; conn != nil {
-		conn.offer(m)
+	for id, m := range send {
+		if conn := c.conns[id]; conn != nil {
+			conn.offer(m)
+		}
 	}
+	c.show(shown)
+	c.compiled, c.due = true, w.due
+	return changed, nil
 }
 
 // Restored begins a new epoch, after the database was put back from a backup: peers that saw later versions

@@ -97,6 +97,12 @@ func (f *follower) write(ctx context.Context) error {
 					return err
 				}
 			}
+		case <-f.conn.Moved():
+			if p := f.conn.TakePresence(); p != nil {
+				if err := f.send(ctx, api.Down{Presence: p}); err != nil {
+					return err
+				}
+			}
 		case sentence := <-f.conn.Gone():
 			if sentence != "" {
 				if err := f.send(ctx, api.Down{Gone: sentence}); err != nil {

@@ -78,7 +78,7 @@ func problem(err error) string {
 // describe fills in what the network that is up knows.
 func (n *network) describe(s *ipc.Status) {
 	n.mu.Lock()
-	tun, online, heard, serving := n.tun, n.online, n.heard, n.serving
+	tun, online, heard, serving, present := n.tun, n.online, n.heard, n.serving, n.present
 	for _, part := range slices.Sorted(maps.Keys(n.problems)) {
 		s.Problems = append(s.Problems, problem(n.problems[part]))
 	}
@@ -112,14 +112,13 @@ func (n *network) describe(s *ipc.Status) {
 	if s.Map.Stale {
 		s.Problems = append(s.Problems, reason.MapStale.Sentence())
 	}
-	flow := map[string]tunnel.PeerStatus{}
-	for _, p := range ts.Peers {
-		flow[p.ID] = p
-	}
+	flow := byID(ts)
 	self := n.peer(m, m.Self, tunnel.PeerStatus{})
 	s.Self = &self
 	for _, p := range m.Peers {
-		s.Peers = append(s.Peers, n.peer(m, p, flow[p.ID]))
+		peer := n.peer(m, p, flow[p.ID])
+		peer.Online = present[p.ID].about(flow[p.ID])
+		s.Peers = append(s.Peers, peer)
 	}
 	for _, i := range m.Issuers {
 		s.Issuers = append(s.Issuers, ipc.Issuer{URL: i.URL, Name: i.Name})

@@ -62,8 +62,9 @@ type network struct {
 	problems  map[string]error // by part: a sentence
 	online    bool
 	heard     time.Time
-	asked     time.Time   // for an unknown key
-	limitsAt  os.FileInfo // as they were read; nil: there were none
+	present   map[string]word // by peer id: who is connected, as the management server says while it is
+	asked     time.Time       // for an unknown key
+	limitsAt  os.FileInfo     // as they were read; nil: there were none
 
 	cancel    context.CancelFunc
 	following sync.WaitGroup // ends with cancel
@@ -120,7 +121,7 @@ func (n *network) open(ctx context.Context) (err error) {
 	f := &netmap.Follower{
 		Client: n.client, Machine: client.Machine{Key: d.machine.Key(), Subject: st.PeerID},
 		Store: n.store, Outbox: d.spool, Apply: n.apply, Kept: n.written,
-		Self: n.facts, SelfChanged: n.self, Unknown: n.unknown, Report: n.report, Log: d.log,
+		Self: n.facts, SelfChanged: n.self, Unknown: n.unknown, Report: n.report, Presence: n.presence, Log: d.log,
 	}
 	n.following.Go(func() {
 		if err := f.Run(ctx); err != nil {
@@ -421,7 +422,7 @@ func (n *network) report(connected bool, err error) {
 		n.selfChanged()
 	}
 	n.mu.Lock()
-	n.online = connected
+	n.online, n.present = connected, nil
 	n.heard = n.d.now()
 	n.mu.Unlock()
 	part := "server"

@@ -113,6 +113,8 @@ type Peer struct {
 	AnyProcess bool `json:"any_process,omitempty"`
 	// TokenAge is how young a sign-in it wants, where that is less than the default.
 	TokenAge api.Seconds `json:"token_age,omitempty"`
+	// Online: it is connected to the management server, or not; nil: nobody says so. See IsOnline.
+	Online *bool `json:"online,omitempty"`
 	// Handshake is the last time the tunnel heard from the peer; zero: not yet.
 	Handshake time.Time `json:"handshake,omitzero"`
 	RxBytes   int64     `json:"rx_bytes,omitempty"`
@@ -128,6 +130,17 @@ func (p Peer) Host() string {
 		return p.Name
 	}
 	return p.Name + "." + api.Zone
+}
+
+// IsOnline reports whether the machine is on, as far as that is known: by the management server's word, or without one
+// while the tunnel has a living session with it. WireGuard makes a new handshake every two minutes while packets flow,
+// and gives a session up after three; of a machine that nothing is sent to, it tells nothing.
+func (p Peer) IsOnline(now time.Time) (online, known bool) {
+	if p.Online != nil {
+		return *p.Online, true
+	}
+	online = !p.Handshake.IsZero() && now.Sub(p.Handshake) < 3*time.Minute
+	return online, online
 }
 
 // SSH says whether and how this machine serves SSH over the tunnel.

@@ -37,6 +37,9 @@ type Follower struct {
 	Apply func(*api.Map) (ended []string)
 	// Kept is called after a map was written to disk.
 	Kept func(*api.Map)
+	// Presence is told which machines of the map in force are connected to the management server, as far as it says; what
+	// it said is void when the connection ends. May be nil.
+	Presence func(*api.Presence)
 	// Self tells this machine's facts. SelfChanged yields when they may differ from what was sent.
 	Self        func() api.SelfUpdate
 	SelfChanged <-chan struct{}
@@ -169,6 +172,10 @@ func (f *Follower) receive(ctx context.Context, stream *client.Stream, up chan<-
 			select {
 			case stored <- struct{}{}:
 			default:
+			}
+		case d.Presence != nil:
+			if f.Presence != nil {
+				f.Presence(d.Presence)
 			}
 		case d.Map != nil:
 			ack, err := f.accept(d.Map)

@@ -42,6 +42,19 @@ func TestRebootWithTheManagementServerDead(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false)
 	ctx := within(t, 3*time.Minute)
+	t.Run("others see who is on, and who is not", func(t *testing.T) {
+		w := w.on(t)
+		w.sees("online")
+		w.peers[web].Daemon.Kill()
+		w.sees("offline")
+		if err := w.peers[web].StartDaemon(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.sees("online")
+		if err := w.peers[web].Serves(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
 	w.login("ann")
 	w.login("carol")
 	for _, person := range []string{"ann", "carol"} {
@@ -51,6 +64,7 @@ func TestRebootWithTheManagementServerDead(t *testing.T) {
 	}
 	w.admin("user", "block", people["carol"].Email)
 	w.mgmt.Process.Kill()
+	w.sees("unknown")
 	if err := w.lab.Reboot(ctx, web, "var/lib/lanyard"); err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +93,7 @@ func TestRebootWithTheManagementServerDead(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
+	w.sees("online")
 }
 
 // kills is how often one side or the other is killed.

@@ -125,6 +125,7 @@ type Status struct {
 		ShortName bool   `json:"short_name"`
 		Addr4     string `json:"addr4"`
 		LoginAs   string `json:"login_as"`
+		Online    *bool  `json:"online"`
 	} `json:"peers"`
 	SSH struct {
 		Allowed bool   `json:"allowed"`

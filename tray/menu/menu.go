@@ -8,7 +8,6 @@ package menu
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -121,9 +120,6 @@ type State struct {
 
 // SoonEnds is how long before its end a daily login is offered to be renewed.
 const SoonEnds = 30 * time.Minute
-
-// maxMachines bounds a submenu: a longer one leaves the screen.
-const maxMachines = 30
 
 // Build makes the menu.
 func Build(s State) Menu {
@@ -305,72 +301,6 @@ func addressRow(s State) Row {
 		Title: "Copy the sign-in page's address", Action: Action{Copy, s.SignIn.URL},
 		Hidden: !s.SignIn.Asking || s.SignIn.URL == "",
 	}
-}
-
-// reachable are the machines that ssh reaches, those heard of first.
-func reachable(s State) []ipc.Peer {
-	if s.Status == nil {
-		return nil
-	}
-	var all []ipc.Peer
-	for _, p := range s.Status.Peers {
-		if p.ServesSSH {
-			all = append(all, p)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b ipc.Peer) int {
-		if x, y := online(a, s.Now), online(b, s.Now); x != y {
-			if x {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
-	return all
-}
-
-// online: WireGuard makes a new handshake every two minutes while packets flow, and gives a session up after three. Of a
-// machine that nothing is sent to, nobody here knows more than when it was last heard.
-func online(p ipc.Peer, now time.Time) bool {
-	return !p.Handshake.IsZero() && now.Sub(p.Handshake) < 3*time.Minute
-}
-
-// presence is what is known of a machine's being there.
-func presence(p ipc.Peer, now time.Time) string {
-	switch {
-	case online(p, now):
-		return "  (online)"
-	case p.Handshake.IsZero():
-		return ""
-	}
-	return "  (last heard " + clock(p.Handshake, now) + ")"
-}
-
-// SSHName is what ssh on this machine calls p.
-func SSHName(p ipc.Peer) string { return p.Host() }
-
-func machines(s State, verb Verb) []Row {
-	all := reachable(s)
-	var rows []Row
-	for i, p := range all {
-		if i == maxMachines {
-			rows = append(rows, Row{Title: fmt.Sprintf("and %d more: lanyard status", len(all)-i), Disabled: true})
-			break
-		}
-		name := SSHName(p)
-		r := Row{Title: safe(name), Action: Action{verb, name}}
-		if verb == Copy {
-			r.Title, r.Action.Arg = "ssh "+safe(name), "ssh "+name
-		} else {
-			r.Title += presence(p, s.Now)
-		}
-		rows = append(rows, r)
-	}
-	if len(rows) == 0 {
-		rows = []Row{{Title: "No policy gives you a machine yet", Disabled: true}}
-	}
-	return rows
 }
 
 func here(s State) Row {

@@ -321,21 +321,47 @@ func TestSeveralProvidersAreOfferedByName(t *testing.T) {
 	}
 }
 
-// What stands beside a machine's name is never a guess: of one that nothing was sent to for a while, when it was heard.
-func TestMachinesSayWhenTheyWereHeard(t *testing.T) {
+// What stands beside a machine's name is never a guess: what the management server says, and without its word, of one that
+// nothing was sent to for a while, when it was heard.
+func TestMachinesSayWhetherTheyAreThere(t *testing.T) {
+	yes, no := new(true), new(false)
+	at := now.Add(-4 * time.Minute).Local().Format("15:04")
 	for _, c := range []struct {
-		heard time.Time
-		says  string
+		online *bool
+		heard  time.Time
+		says   string
 	}{
-		{now.Add(-2 * time.Minute), "web-1  (online)"},
-		{now.Add(-4 * time.Minute), "web-1  (last heard " + now.Add(-4*time.Minute).Local().Format("15:04") + ")"},
-		{now.Add(-49 * time.Hour), "web-1  (last heard " + now.Add(-49*time.Hour).Local().Format("2 Jan 15:04") + ")"},
-		{time.Time{}, "web-1"},
+		{nil, now.Add(-2 * time.Minute), "web-1  (online)"},
+		{nil, now.Add(-4 * time.Minute), "web-1  (last heard " + at + ")"},
+		{nil, now.Add(-49 * time.Hour), "web-1  (last heard " + now.Add(-49*time.Hour).Local().Format("2 Jan 15:04") + ")"},
+		{nil, time.Time{}, "web-1"},
+		{yes, time.Time{}, "web-1  (online)"},
+		{yes, now.Add(-49 * time.Hour), "web-1  (online)"},
+		{no, time.Time{}, "web-1  (offline)"},
+		{no, now.Add(-4 * time.Minute), "web-1  (offline, last heard " + at + ")"},
+		{no, now, "web-1  (offline, last heard " + now.Local().Format("15:04") + ")"},
 	} {
-		s := &ipc.Status{State: ipc.StateConnected, Self: &ipc.Peer{}, Peers: []ipc.Peer{{Name: "web-1", ShortName: true, ServesSSH: true, Handshake: c.heard}}}
+		s := &ipc.Status{State: ipc.StateConnected, Self: &ipc.Peer{}, Peers: []ipc.Peer{{Name: "web-1", ShortName: true, ServesSSH: true, Handshake: c.heard, Online: c.online}}}
 		if got := machines(State{Now: now, Status: s}, OpenTerminal)[0].Title; got != c.says {
 			t.Errorf("heard %s: %q, want %q", c.heard, got, c.says)
 		}
+	}
+}
+
+func TestMachinesThatAreThereStandFirst(t *testing.T) {
+	st := with(func(s *ipc.Status) {
+		s.Peers = nil
+		for _, name := range []string{"a-off", "b-unknown", "c-on"} {
+			s.Peers = append(s.Peers, ipc.Peer{ID: name, Name: name, ShortName: true, ServesSSH: true})
+		}
+		s.Peers[0].Online, s.Peers[0].Handshake, s.Peers[2].Online = new(false), now, new(true)
+	})
+	var got []string
+	for _, r := range machines(State{Now: now, Status: st}, OpenTerminal) {
+		got = append(got, r.Action.Arg)
+	}
+	if !slices.Equal(got, []string{"c-on", "a-off", "b-unknown"}) {
+		t.Errorf("%q", got)
 	}
 }
 
