@@ -173,7 +173,7 @@ func (n *Conn) TakePresence() *api.Presence {
 	c := n.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !n.due || n.next != nil || n.sent == 0 {
+	if !n.due || n.next != nil {
 		return nil
 	}
 	var p api.Presence

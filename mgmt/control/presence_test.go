@@ -96,6 +96,7 @@ func inTime(t *testing.T, f func(*testing.T, *office)) {
 		o.peer("web", 2, "tag:web")
 		o.peer("db", 3, "tag:web")
 		o.peer("laptop", 4, "tag:desk")
+		o.peer("laptop2", 6, "tag:desk")
 		o.peer("other", 5, "tag:other")
 		o.policy("web", "tag:desk/ann", "tag:web", 0)
 		o.apply()
@@ -146,6 +147,8 @@ func TestShortReconnectIsNotTold(t *testing.T) {
 		for range 20 {
 			o.Detach(web)
 			time.Sleep(blink - time.Millisecond)
+			// Also to who comes now, it is there.
+			o.listen(o.follow("plaptop2", api.Have{})).says(0, 1, map[string]string{"pweb": "online"})
 			web = o.follow("pweb", api.Have{})
 			l.says(blink, 2, map[string]string{"pweb": "online"})
 		}
@@ -207,10 +210,10 @@ func TestWordWaitsForTheMapAndGoesWithIt(t *testing.T) {
 	})
 }
 
-// After a restart of the server a thousand machines come back, each of which the map shows to all others: a thousand
-// followers must not get a thousand messages each.
-func TestThousandMachinesThatComeBackMakeFewMessages(t *testing.T) {
-	const machines = 1000
+// After a restart of the server all machines come back, each of which the map shows to all others. How many messages each
+// gets is a matter of time, not of their number (a thousand get 13,000 in all, of together 20 MB, and not a million).
+func TestMachinesThatComeBackMakeFewMessages(t *testing.T) {
+	const machines = 300
 	const within = 22 * time.Second // as service/netmap spreads them
 	synctest.Test(t, func(t *testing.T) {
 		o := open(t)
