@@ -106,7 +106,7 @@ test: build check-tools $(addprefix check-tools-,$(SUITES))
 $(addprefix test-,$(SUITES)): test-%: build check-tools check-tools-%
 	@$(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./test/$*
 
-test-race: check-go check-tools
+test-race: check-go check-tools $(addprefix check-tools-,$(SUITES))
 	@CGO_ENABLED=1 $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
 
 test-e2e: build check-tools

@@ -22,10 +22,10 @@ import (
 )
 
 // newContents makes packages of the server, too, with tiny programs in place of the real ones.
-func newContents(t *testing.T, tools ...string) *signer {
+func newContents(t *testing.T, programs ...string) *signer {
 	t.Helper()
 	t.Parallel()
-	s := newSigner(t, tools...)
+	s := newSigner(t, programs...)
 	s.job.packages = []program{peer, server}
 	for system, from := range map[string]string{"linux": "tiny-linux", "windows": "tiny-windows", "darwin": "tiny-darwin", "freebsd": s.tiny("freebsd")} {
 		if system != "freebsd" {

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"lanyard/test/tools"
 )
 
 // signer makes packages of tiny programs, and looks at their signatures with the tools of those who install them.
@@ -29,13 +31,9 @@ type signer struct {
 	job *job
 }
 
-func newSigner(t *testing.T, tools ...string) *signer {
+func newSigner(t *testing.T, programs ...string) *signer {
 	t.Helper()
-	for _, name := range tools {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("needs root: %s is installed by 'make check-tools-packages'", name)
-		}
-	}
+	tools.Need(t, "check-tools-packages", programs...)
 	s := &signer{t: t, dir: t.TempDir()}
 	source, err := filepath.Abs("..")
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"lanyard/test/tools"
 )
 
 func TestVersionsOfEachSystem(t *testing.T) {
@@ -40,9 +42,7 @@ type checkout struct {
 
 func newCheckout(t *testing.T) *checkout {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("needs root: git is installed by 'make check-tools-clients'")
-	}
+	tools.Need(t, "check-tools-clients", "git")
 	for _, v := range os.Environ() {
 		if name, value, _ := strings.Cut(v, "="); strings.HasPrefix(name, "GIT_") {
 			t.Setenv(name, value) // restored afterwards

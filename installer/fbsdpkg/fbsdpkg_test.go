@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"lanyard/test/tools"
 )
 
 func sample() Package {
@@ -128,10 +130,7 @@ func TestProcessorsHaveFreeBSDsNames(t *testing.T) {
 }
 
 func TestBsdtarReadsThePackage(t *testing.T) {
-	bsdtar, err := exec.LookPath("bsdtar")
-	if err != nil {
-		t.Skip("needs root: bsdtar is installed by 'make check-tools-packages'")
-	}
+	tools.Need(t, "check-tools-packages", "bsdtar")
 	b, err := New(sample())
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +139,7 @@ func TestBsdtarReadsThePackage(t *testing.T) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(bsdtar, "-tvf", file).CombinedOutput()
+	out, err := exec.Command("bsdtar", "-tvf", file).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "-rwxr-xr-x  0 root   wheel") || !strings.Contains(string(out), "/usr/local/etc/rc.d/lanyard") {
 		t.Errorf("%v\n%s", err, out)
 	}

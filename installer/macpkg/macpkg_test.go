@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lanyard/test/tools"
 )
 
 func sample() Package {
@@ -201,10 +203,7 @@ func TestChecksumIsThatOfCksum(t *testing.T) {
 }
 
 func TestBsdtarReadsThePackage(t *testing.T) {
-	tar, err := exec.LookPath("bsdtar")
-	if err != nil {
-		t.Skip("needs root: bsdtar is installed by 'make check-tools-packages'")
-	}
+	tools.Need(t, "check-tools-packages", "bsdtar")
 	b, err := New(sample())
 	if err != nil {
 		t.Fatal(err)
@@ -214,10 +213,10 @@ func TestBsdtarReadsThePackage(t *testing.T) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(tar, "-xf", file, "-C", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("bsdtar", "-xf", file, "-C", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	out, err := exec.Command(tar, "-tvf", filepath.Join(dir, "lanyard.pkg/Payload")).CombinedOutput()
+	out, err := exec.Command("bsdtar", "-tvf", filepath.Join(dir, "lanyard.pkg/Payload")).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "./usr/local/bin/lanyard") || strings.Count(string(out), "\n") != len(nodes(sample().Files)) {
 		t.Fatalf("%v\n%s", err, out)
 	}
