@@ -266,13 +266,20 @@ func TestMSI(t *testing.T) {
 		t.Errorf("after a refused downgrade the version is %q, %v", v, err)
 	}
 
-	// What was switched off stays off, also when each version is deployed by the same command line.
+	// What was switched off stays off, also when each version is deployed by the same command line. It goes before what the
+	// registry remembers, also with windows to see, where the registry is searched twice.
 	if _, err := m.Run(within(t, time.Minute), installed, "down"); err != nil {
 		t.Fatal(err)
 	}
 	three := msiOf(t, "1.0.2", windowsProgram(t, "lanyard.exe", "service", "1.0.1"))
-	if err := msiexec("/i", upgrading(t, three), "MANAGEMENT_URL="+o.mgmt.Join, "ALLOW_SSH=1"); err != nil {
+	if _, err := m.Run(within(t, time.Minute), "reg", "add", `HKLM\Software\Lanyard`, "/v", "ManagementURL", "/d", "https://remembered.example.com", "/f"); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := m.Run(within(t, 2*time.Minute), "msiexec", "/i", upgrading(t, three), "MANAGEMENT_URL="+o.mgmt.Join, "ALLOW_SSH=1"); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) || strings.Contains(r, "remembered.example.com") {
+		t.Errorf("the address that was given gave way to the one that the registry held (%v): %s", err, r)
 	}
 	if s, err := status(within(t, time.Minute), m, installed); err != nil || s.State != "down" {
 		t.Errorf("an upgrade switched on what somebody had switched off: %+v, %v", s, err)
