@@ -17,38 +17,52 @@ func TestRemovalFromAMacLeavesNothing(t *testing.T) {
 	}
 	root := t.TempDir()
 	bin := filepath.Join(t.TempDir(), "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	for _, name := range []string{"id", "stat", "launchctl", "pkgutil"} { // who asks is root, and nobody is at the console
-		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n[ $0 != "+bin+"/id ] || echo 0\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		standIn(t, filepath.Join(bin, name), "echo $0 >>"+bin+"/asked; [ $0 != "+bin+"/id ] || echo 0")
 	}
-	text = strings.NewReplacer(" /", " "+root+"/", "\t/", "\t"+root+"/", `"/`, `"`+root+"/").Replace(text)
+	text = rooted(text, root)
 	kept := []string{"/Library/Application Support/Lanyard/default/state.json", "/etc/lanyard/managed.yaml", "/etc/lanyard/setup-key"}
 	gone := []string{
 		"/Library/LaunchDaemons/lanyard.plist", "/Library/LaunchAgents/lanyard-tray.plist", "/usr/local/bin/lanyard", "/usr/local/bin/lanyard-tray",
 		"/usr/local/share/man/man1/lanyard.1", "/usr/local/share/lanyard/uninstall", "/usr/local/share/lanyard/LICENSE", "/var/log/lanyard.log", "/var/run/lanyard/default.sock",
 	}
 	for _, name := range append(gone, kept...) {
-		if err := os.MkdirAll(filepath.Dir(root+name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(root+name, []byte("#!/bin/sh\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		standIn(t, root+name, "")
+	}
+	try := func(args ...string) (string, error) {
+		c := exec.Command("sh", append([]string{"-s", "--"}, args...)...)
+		c.Stdin, c.Env = strings.NewReader(text), []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
+		out, err := c.CombinedOutput()
+		return string(out), err
 	}
 	remove := func(args ...string) {
 		t.Helper()
-		c := exec.Command("sh", append([]string{"-s", "--"}, args...)...)
-		c.Stdin, c.Env = strings.NewReader(text), []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
-		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "Lanyard is gone.") {
+		if out, err := try(args...); err != nil || !strings.Contains(out, "Lanyard is gone.") {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
 	is := func(name string) bool { _, err := os.Lstat(root + name); return err == nil }
+	// The program says whether a purge may begin: not where the service of another profile runs. Then nothing is stopped.
+	const lanyard = "/usr/local/bin/lanyard"
+	standIn(t, root+lanyard, `[ "$*" != "service may-purge" ] || { echo "not yet" >&2; exit 1; }`)
+	if out, err := try("--purge"); err == nil || !strings.Contains(out, "not yet") {
+		t.Errorf("the program says that a purge may not begin: %v\n%s", err, out)
+	}
+	for _, name := range append(gone, kept...) {
+		if !is(name) {
+			t.Errorf("%s is gone, and the purge may not begin", name)
+		}
+	}
+	if asked, err := os.ReadFile(filepath.Join(bin, "asked")); err != nil || strings.Contains(string(asked), "launchctl") {
+		t.Errorf("a purge that may not begin ran %s (%v)", asked, err)
+	}
+	// Another profile's service is asked by its socket.
+	const other = "/var/run/lanyard/prod.sock"
+	standIn(t, root+other, "")
 	remove()
+	if !is(other) {
+		t.Error("removal took the socket of another profile's service")
+	}
 	for _, name := range gone {
 		if is(name) {
 			t.Errorf("%s is still there", name)
@@ -60,7 +74,7 @@ func TestRemovalFromAMacLeavesNothing(t *testing.T) {
 		}
 	}
 	remove("--purge")
-	for _, name := range kept {
+	for _, name := range append(kept, "/var/run/lanyard") {
 		if is(name) {
 			t.Errorf("%s is still there after a purge", name)
 		}

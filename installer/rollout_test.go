@@ -21,12 +21,11 @@ func TestDebLeavesWhatARolloutGives(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"lanyard", "deb-systemd-helper", "deb-systemd-invoke"} {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	standIn(t, filepath.Join(root, "usr/bin/lanyard"), "")
+	for _, name := range []string{"deb-systemd-helper", "deb-systemd-invoke"} {
+		standIn(t, filepath.Join(bin, name), "")
 	}
-	text = strings.NewReplacer(" /", " "+root+"/", ">/etc", ">"+root+"/etc").Replace(text)
+	text = rooted(text, root)
 	configure := func(env ...string) {
 		t.Helper()
 		c := exec.Command("sh", "-s", "--", "configure")

@@ -88,6 +88,14 @@ func purgeCommand() *cobra.Command {
 	}
 }
 
+// mayPurgeCommand is for what removes Lanyard by a script of its own.
+func mayPurgeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "may-purge", Short: "Tell whether a purge may begin", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return mayPurge(c.Context()) },
+	}
+}
+
 // purge removes what the service keeps, of every profile that the machine runs, and what it has put into the system's files.
 // The service has stopped, or is just about to end.
 func purge(ctx context.Context) error {

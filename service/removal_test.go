@@ -72,7 +72,7 @@ func TestPurgeIsRefusedWhileAnotherProfilesServiceRuns(t *testing.T) {
 	runs(t, "default") // a purge stops this one itself
 	c := &cobra.Command{}
 	c.SetContext(t.Context())
-	for _, err := range []error{purge(t.Context()), uninstall(c, nil, true)} {
+	for _, err := range []error{purge(t.Context()), uninstall(c, nil, true), mayPurgeCommand().RunE(c, nil)} {
 		for _, words := range []string{`the profile "prod"`, "service run --profile prod", howToEnd(os.Getpid())} {
 			if err == nil || !strings.Contains(err.Error(), words) {
 				t.Errorf("%q is not in: %v", words, err)

@@ -33,7 +33,7 @@ func serviceCommand() *cobra.Command {
 	c.AddCommand(
 		runCommand(),
 		controlCommand("install", "Have the system run the service, now and at every boot", install),
-		uninstallCommand(), purgeCommand(),
+		uninstallCommand(), purgeCommand(), mayPurgeCommand(),
 		controlCommand("start", "Start the installed service", control("start", "Started.")),
 		controlCommand("stop", "Stop the installed service", control("stop", "Stopped.")),
 		controlCommand("restart", "Restart the installed service", control("restart", "Restarted.")),

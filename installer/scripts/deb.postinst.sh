@@ -30,7 +30,7 @@ configure | abort-upgrade | abort-deconfigure | abort-remove)
 	#PEER#
 	if [ "$1" = configure ]; then
 		rollout
-		lanyard service ssh-config install || true
+		/usr/bin/lanyard service ssh-config install || true
 	fi
 	#END#
 	#SERVER#

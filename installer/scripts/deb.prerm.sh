@@ -6,6 +6,6 @@ if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
 fi
 #PEER#
 if [ "$1" = remove ]; then
-	lanyard service ssh-config remove || true
+	/usr/bin/lanyard service ssh-config remove || true
 fi
 #END#

@@ -5,6 +5,9 @@ if [ "$(id -u)" != 0 ]; then
 	echo "Run this with sudo." >&2
 	exit 1
 fi
+if [ "$1" = --purge ] && [ -x /usr/local/bin/lanyard ]; then
+	/usr/local/bin/lanyard service may-purge
+fi
 person=$(stat -f %Su /dev/console)
 if [ -n "$person" ] && [ "$person" != root ]; then
 	launchctl bootout "gui/$(id -u "$person")/lanyard-tray" 2>/dev/null || :
@@ -13,9 +16,12 @@ launchctl bootout system/lanyard 2>/dev/null || :
 /usr/local/bin/lanyard service ssh-config remove || :
 rm -f /Library/LaunchDaemons/lanyard.plist /Library/LaunchAgents/lanyard-tray.plist \
 	/usr/local/bin/lanyard /usr/local/bin/lanyard-tray /usr/local/share/man/man1/lanyard*.1 /var/log/lanyard.log
-rm -rf /usr/local/share/lanyard /var/run/lanyard
+# The sockets of other profiles stay: somebody may run their services.
+rm -f /var/run/lanyard/default.*
+[ ! -d /var/run/lanyard ] || rmdir /var/run/lanyard 2>/dev/null || :
+rm -rf /usr/local/share/lanyard
 if [ "$1" = --purge ]; then
-	rm -rf "/Library/Application Support/Lanyard" /etc/lanyard
+	rm -rf "/Library/Application Support/Lanyard" /etc/lanyard /var/run/lanyard
 fi
 pkgutil --forget lanyard >/dev/null 2>&1 || :
 echo "Lanyard is gone."
