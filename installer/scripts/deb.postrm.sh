@@ -3,13 +3,13 @@ set -e
 
 #PEER#
 # The system runs the default profile only; where somebody runs the service of another one, what it keeps would go from
-# under it. The program is gone: the kernel tells which sockets are listened at.
+# under it. The program is gone: the kernel tells which sockets there are.
 others_silent() {
 	[ -r /proc/net/unix ] || return 0
-	while read -r _ _ _ flags _ _ _ path; do
+	while read -r _ _ _ _ _ _ _ path; do
 		case "$path" in
 		/run/lanyard/default.sock | /run/lanyard/*.*.sock) continue ;;
-		/run/lanyard/*.sock) [ "$flags" = 00010000 ] || continue ;;
+		/run/lanyard/*.sock) ;;
 		*) continue ;;
 		esac
 		profile=${path##*/}
