@@ -65,7 +65,8 @@ TOOLS_NEEDED_desktop := $(TOOLS_WINE) Xvfb=xvfb xdotool=xdotool import=imagemagi
   xclip=xclip tesseract=tesseract-ocr /usr/share/tesseract-ocr/5/tessdata/eng.traineddata=tesseract-ocr-eng /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf=fonts-dejavu-core
 TOOLS_NEEDED_packages := systemd-nspawn=systemd-container mmdebstrap=mmdebstrap lintian=lintian rpm=rpm bsdtar=libarchive-tools \
   shellcheck=shellcheck desktop-file-validate=desktop-file-utils $(TOOLS_WINE) Xvfb=xvfb wixl=wixl msibuild=msitools osslsigncode=osslsigncode \
-  podman=podman runc=runc gpg=gnupg debsig-verify=debsig-verify openssl=openssl
+  podman=podman runc=runc gpg=gnupg debsig-verify=debsig-verify openssl=openssl \
+  /usr/share/doc/busybox-static=busybox-static
 endif
 check-tools:
 	@$(call install,$(TOOLS_NEEDED))
