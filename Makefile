@@ -84,9 +84,15 @@ if [ -n "$(ROOT)" ] && command -v apt-get >/dev/null; then \
 else echo "Missing programs; install the packages: $$missing" >&2; exit 1; fi
 endef
 
+# All programs carry one version, as packages of the same source do: lanyard takes no helper of another one. Where git knows
+# none (an archive of the source), it is 0.0.0+0.dirty.
 build: check-go
 	@mkdir -p $(BIN)
-	@for m in $(MAINS) $(TOOLS); do $(GO) build -ldflags='-s -w' -o $(BIN)/$${m%%=*} $${m#*=}; done
+	@for m in $(filter lanyard-pack=%,$(MAINS)) $(TOOLS); do $(GO) build -ldflags='-s -w' -o $(BIN)/$${m%%=*} $${m#*=}; done
+	@v=$$($(BIN)/lanyard-pack version 2>/dev/null || echo 0.0.0+0.dirty); \
+	for m in $(filter-out lanyard-pack=%,$(MAINS)); do \
+	  $(GO) build -ldflags="-s -w -X lanyard/platform/release.stamped=$$v -X main.stamped=$$v" -o $(BIN)/$${m%%=*} $${m#*=}; \
+	done
 
 # All tests: unit and component tests and the end-to-end tests on the built programs, then one suite after the other of
 # those that bring programs of others. TEST_JSON=FILE writes go test -json.

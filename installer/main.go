@@ -23,11 +23,28 @@ func main() {
 	root := &cobra.Command{
 		Use: "lanyard-pack", Short: "Make Lanyard's packages", SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
 	}
-	root.AddCommand(buildCommand())
+	root.AddCommand(buildCommand(), versionCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "lanyard-pack:", err)
 		os.Exit(1)
 	}
+}
+
+// versionCommand is for whoever compiles the programs without packaging them.
+func versionCommand() *cobra.Command {
+	var o options
+	c := &cobra.Command{
+		Use: "version", Short: "Print the version that programs of this source code carry", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			v, err := findVersion(c.Context(), o)
+			if err == nil {
+				_, err = fmt.Fprintln(c.OutOrStdout(), v)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&o.source, "source", ".", "`folder` of the source code")
+	return c
 }
 
 func buildCommand() *cobra.Command {

@@ -110,7 +110,11 @@ func Open(opt Options) (*Daemon, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	d := &Daemon{opt: opt, helper: helperOf(opt.Program), paths: paths.For(opt.Profile), log: opt.Log, now: opt.Now, asks: asks.New(opt.Now), changed: make(chan struct{})}
+	helper, why := helperOf(opt.Program)
+	if why != "" {
+		opt.Log.Info("connections and sessions begin more slowly, with the whole program in place of its helper", "why", why)
+	}
+	d := &Daemon{opt: opt, helper: helper, paths: paths.For(opt.Profile), log: opt.Log, now: opt.Now, asks: asks.New(opt.Now), changed: make(chan struct{})}
 	d.started = d.now()
 	if err := d.folder(); err != nil {
 		return nil, err

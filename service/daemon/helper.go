@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,22 +17,32 @@ import (
 const helperName = "lanyard-helper"
 
 // helperOf is the helper of this release that lies beside program or, as packages put it, in ../lib/lanyard; else program
-// itself, which does the same.
-func helperOf(program string) string {
+// itself, which does the same but takes longer to start, and why. Windows has no helper.
+func helperOf(program string) (name, why string) {
 	if runtime.GOOS == "windows" {
-		return program
+		return program, ""
 	}
 	own, err := os.Stat(program)
 	if err != nil {
-		return program
+		return program, err.Error()
 	}
 	dir := filepath.Dir(program)
 	for _, name := range []string{filepath.Join(dir, helperName), filepath.Join(filepath.Dir(dir), "lib", "lanyard", helperName)} {
-		if sameHands(own, name) && stampOf(name) == release.Stamp() {
-			return name
+		if _, err := os.Lstat(name); err != nil {
+			continue
+		}
+		if !sameHands(own, name) {
+			why = name + " is not a program that everybody may run, and that nobody but the owner of " + program + " or root may change"
+		} else if stamp := stampOf(name); stamp != release.Stamp() {
+			why = fmt.Sprintf("%s is of version %.40q, and %s of %q", name, stamp, program, release.Stamp())
+		} else {
+			return name, ""
 		}
 	}
-	return program
+	if why == "" {
+		why = "there is no " + helperName + " beside " + program + ", nor in ../lib/lanyard"
+	}
+	return program, why
 }
 
 // stampOf is the release that a helper says it is of; "?" when it says nothing.
