@@ -16,7 +16,16 @@ import (
 // asSkew makes this test program skew.
 const asSkew = "LANYARD_TEST_SKEW"
 
+// asClock, as an argument, makes it a program that tells the time whenever it reads a line.
+const asClock = "clock"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == asClock {
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			fmt.Println(time.Now().Unix())
+		}
+		os.Exit(7)
+	}
 	if os.Getenv(asSkew) != "" {
 		main()
 	}
@@ -41,12 +50,25 @@ func set(t *testing.T, file string, off time.Duration) {
 	}
 }
 
-// The clock of a program that others start is off, too, until somebody sets it; the kernel's own times stay right.
+// The clock of a program is off, and so is that of one that it starts, until somebody sets it; the kernel's own times stay
+// right.
 func TestClockIsOffUntilItIsSet(t *testing.T) {
+	for name, script := range map[string]string{
+		"a program that runs": `: >"$0"; exec "$1" ` + asClock, "programs that it starts": `: >"$0"; while read -r line; do date +%s; done; exit 7`,
+	} {
+		t.Run(name, func(t *testing.T) { setsClock(t, script) })
+	}
+}
+
+func setsClock(t *testing.T, script string) {
 	dir := t.TempDir()
 	file, touched := filepath.Join(dir, "off"), filepath.Join(dir, "touched")
 	set(t, file, -10*time.Hour)
-	c := skewed(t, file, "sh", "-c", `: >"$0"; while read -r line; do date +%s; done; exit 7`, touched)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := skewed(t, file, "sh", "-c", script, touched, self)
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -60,7 +82,7 @@ func TestClockIsOffUntilItIsSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewReader(out)
-	// shown is by how much date's clock is off now, to the hour.
+	// shown is by how much the clock is off now, to the hour.
 	shown := func() time.Duration {
 		t.Helper()
 		if _, err := io.WriteString(in, "\n"); err != nil {
