@@ -317,9 +317,9 @@ func TestLoginThatNeverReportedIsWithdrawn(t *testing.T) {
 	o.peer("web", 2, "tag:web")
 	u := o.person("ann")
 	o.policy("web", "everyone", "tag:web", 0)
-	o.ok(o.store.Unreported(t.Context(), "k1", o.now()))
+	o.ok(o.store.Unreported(t.Context(), "pweb", "k1", o.now()))
 	o.later(50 * time.Minute)
-	o.ok(o.store.Unreported(t.Context(), "k1", o.now())) // another session does not begin it anew
+	o.ok(o.store.Unreported(t.Context(), "pweb", "k1", o.now())) // another session does not begin it anew
 	o.later(21 * time.Minute)
 	o.apply()
 	if got := silent(o.mapOf("pweb")); !slices.Equal(got, []string{"k1"}) {
@@ -328,7 +328,7 @@ func TestLoginThatNeverReportedIsWithdrawn(t *testing.T) {
 	if s := o.login(u, "k1", o.now()); !s.New || !s.Again {
 		t.Errorf("%+v", s)
 	}
-	o.ok(o.store.Unreported(t.Context(), "k1", start)) // what reports is not unreported
+	o.ok(o.store.Unreported(t.Context(), "pweb", "k1", start)) // what reports is not unreported
 	o.apply()
 	if got := silent(o.mapOf("pweb")); got != nil {
 		t.Errorf("after a report: %q", got)

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -228,10 +230,10 @@ func (f *follower) audit(ctx context.Context, lines []json.RawMessage) error {
 			if err := q.AddAudit(ctx, &ev); err != nil {
 				return err
 			}
-			if ev.Type == audit.SessionStart && len(ev.Key) == thumbprintSize {
+			if ev.Type == audit.SessionStart && isThumbprint(ev.Key) {
 				// Who never reports is unknown here but for this.
 				unreported = true
-				if err := q.Unreported(ctx, ev.Key, f.s.plausible(ev.Time)); err != nil {
+				if err := q.Unreported(ctx, f.peer.ID, ev.Key, f.s.plausible(ev.Time)); err != nil {
 					return err
 				}
 			}
@@ -248,8 +250,11 @@ func (f *follower) audit(ctx context.Context, lines []json.RawMessage) error {
 	return f.send(ctx, api.Down{AuditAck: ids})
 }
 
-// thumbprintSize is the length of a login key's thumbprint.
-const thumbprintSize = 43
+// isThumbprint reports whether s can be that of a login's key: a SHA-256 in base64url.
+func isThumbprint(s string) bool {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) == sha256.Size && !strings.ContainsAny(s, "\r\n")
+}
 
 // plausible is a time that a machine tells, as far as it can be: spools hold hours, and clocks differ.
 func (s *Server) plausible(t time.Time) time.Time {

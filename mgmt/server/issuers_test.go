@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/client"
 	"lanyard/mgmt/server"
+	"lanyard/mgmt/store"
 	"lanyard/sshd/token"
 )
 
@@ -339,5 +341,50 @@ func TestSessionOfAnUnreportedLoginIsWithdrawn(t *testing.T) {
 	m := web.until("the withdrawal", func(m *api.Map) bool { return len(m.Silent) > 0 })
 	if m.Silent[0].Key != key {
 		t.Errorf("%+v", m.Silent)
+	}
+}
+
+// A machine that tells of logins which nobody has fills nobody's map, and keeps no other machine's word out.
+func TestMachineThatTellsOfTooManyLoginsFillsNoMap(t *testing.T) {
+	ticks := &clock{}
+	n := start(t, func(cfg *server.Config) { cfg.Now = ticks.Now })
+	web := n.enrolled("web", true, "tag:web").follow(nil)
+	liar := n.enrolled("liar", true).follow(nil)
+	n.policy("web", "everyone", "tag:web", "deploy")
+	tell := func(m *machine, keys ...string) {
+		t.Helper()
+		var lines []json.RawMessage
+		for _, k := range keys {
+			line, err := json.Marshal(audit.Event{ID: api.NewEventID(time.Now()), Time: time.Now(), Type: audit.SessionStart, Key: k})
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, line)
+		}
+		if err := m.stream.Send(t.Context(), api.Up{Audit: lines}); err != nil {
+			t.Fatal(err)
+		}
+		<-m.acks
+	}
+	keys := []string{strings.Repeat("\u2028", 14) + "x", strings.Repeat("x", 41) + "\r\n"} // as long as a thumbprint
+	for i := range store.MaxUnreported + 200 {
+		keys = append(keys, token.Thumbprint([]byte(strconv.Itoa(i))))
+	}
+	tell(liar, keys...)
+	key := token.Thumbprint([]byte("nobody ever saw"))
+	tell(web, key)
+	ticks.advance(71 * time.Minute)
+	n.policy("more", "everyone", "tag:web", "deploy")
+	m := web.until("the withdrawal", func(m *api.Map) bool { return len(m.Silent) > 0 })
+	if len(m.Silent) > store.MaxUnreported+1 {
+		t.Errorf("the map holds %d logins that one machine told of", len(m.Silent))
+	}
+	if !slices.ContainsFunc(m.Silent, func(s api.SilentLogin) bool { return s.Key == key }) {
+		t.Error("the other machine's word is not there")
+	}
+	for _, s := range m.Silent {
+		if b, err := base64.RawURLEncoding.DecodeString(s.Key); err != nil || len(b) != 32 {
+			t.Errorf("%q is no login's key", s.Key)
+		}
 	}
 }

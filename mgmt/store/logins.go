@@ -83,10 +83,15 @@ func (s *Queries) FellSilent(ctx context.Context, thumbprint string, since time.
 	return nil
 }
 
-// Unreported notes a login that a machine has a session of, unless it reported or is noted already.
-func (s *Queries) Unreported(ctx context.Context, thumbprint string, since time.Time) error {
-	_, err := s.q.ExecContext(ctx, `INSERT INTO unreported(thumbprint, since) SELECT ?, ?
-		WHERE NOT EXISTS (SELECT 1 FROM logins WHERE thumbprint = ?) ON CONFLICT DO NOTHING`, thumbprint, ms(since), thumbprint)
+// MaxUnreported is how many logins that never reported one machine may tell of: they go into the maps of all.
+const MaxUnreported = 1000
+
+// Unreported notes a login that the machine peer has a session of, unless it reported or is noted already, or peer told of
+// too many.
+func (s *Queries) Unreported(ctx context.Context, peer, thumbprint string, since time.Time) error {
+	_, err := s.q.ExecContext(ctx, `INSERT INTO unreported(thumbprint, since, peer) SELECT ?, ?, ?
+		WHERE NOT EXISTS (SELECT 1 FROM logins WHERE thumbprint = ?) AND (SELECT COUNT(*) FROM unreported WHERE peer = ?) < ?
+		ON CONFLICT DO NOTHING`, thumbprint, ms(since), peer, thumbprint, peer, MaxUnreported)
 	return err
 }
 

@@ -94,4 +94,8 @@ CREATE TABLE origins(
 	thumbprint TEXT PRIMARY KEY, nonce TEXT NOT NULL, peer_id TEXT NOT NULL, begun INTEGER NOT NULL, revoked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX origins_peer ON origins(peer_id);
 CREATE INDEX origins_nonce ON origins(nonce);
+`, `
+-- Which machine told of a login that never reported.
+ALTER TABLE unreported ADD COLUMN peer TEXT NOT NULL DEFAULT '';
+CREATE INDEX unreported_peer ON unreported(peer);
 `}
