@@ -161,7 +161,7 @@ func (c *conn) decideLogin(name string, g *grant) (err error) {
 	if err != nil {
 		return err
 	}
-	g.account = account
+	g.account, g.mapped = account, c.mapped() // from here on others decide about it
 	c.mu.Lock()
 	c.grant = g
 	c.mu.Unlock()
@@ -192,6 +192,16 @@ func (c *conn) decideLogin(name string, g *grant) (err error) {
 		return err
 	}
 	return nil
+}
+
+// mapped reports whether the source is in the map.
+func (c *conn) mapped() bool {
+	st := c.s.cfg.State()
+	if st == nil || st.Map == nil {
+		return false
+	}
+	_, known := c.s.factsOf(st.Map).peers[c.source.ID]
+	return known
 }
 
 // decideName decides about a name that nobody has looked up. What only the account shows (that it is root's, say) is
@@ -269,9 +279,6 @@ func (c *conn) decide(g *grant, live bool) policy.Decision {
 	}
 	if g.vouched != nil && !bytes.Equal(g.vouched, source.MachineKey) { // another machine has its place now
 		return policy.Decision{Code: reason.OtherMachine}
-	}
-	if !live {
-		g.mapped = known
 	}
 	if g.id != nil {
 		if err := st.Trust.Stands(g.id); err != nil {

@@ -250,7 +250,7 @@ func (c *conn) checkAlive() {
 		c.mu.Lock()
 		c.dead = true
 		c.mu.Unlock()
-		c.nc.Close()
+		c.s.run(func() { c.nc.Close() }) // which takes its time, as the client takes nothing
 		return
 	}
 	c.s.run(func() { _, _, _ = c.sc.SendRequest("keepalive@openssh.com", true, nil) }) // any answer is one

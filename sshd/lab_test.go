@@ -509,48 +509,20 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// inTime does what must be done within endTime. Other work of this machine adds to that: what took longer while its
-// processors had no time left is done again, twice at most.
+// inTime does what must be done within endTime. What else this machine does only adds to that: what took longer is done
+// again, twice at most.
 func inTime(t *testing.T, do func() time.Duration) {
 	t.Helper()
 	for try := range 3 {
-		idle, all := processors(t)
 		took := do()
 		if t.Failed() || took <= endTime {
 			return
 		}
-		idleNow, allNow := processors(t)
-		share := float64(idleNow-idle) / float64(max(allNow-all, 1))
-		t.Logf("it took %s, while the processors were idle for %.0f%% of the time", took, 100*share)
-		if try == 2 || share > 0.25 {
-			t.Errorf("it took longer than %s", endTime)
-			return
+		t.Logf("it took %s", took)
+		if try == 2 {
+			t.Errorf("three times it took longer than %s", endTime)
 		}
 	}
-}
-
-// processors returns for how long this machine's processors have been idle, and have been at all, in the kernel's ticks
-// (proc_stat(5)).
-func processors(t *testing.T) (idle, all int) {
-	t.Helper()
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	for i, f := range strings.Fields(line)[1:] {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i < 8 { // what follows is in the first two, too
-			all += n
-		}
-		if i == 3 {
-			idle += n
-		}
-	}
-	return idle, all
 }
 
 // alive reports whether a process runs (and is no zombie).

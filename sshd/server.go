@@ -227,13 +227,18 @@ func (s *Server) watch() {
 			c.checkAlive()
 		}
 		if n%redecide == 0 {
-			s.deciding.Lock()
-			// Whoever has just put a new State in force is about to ask what it ended.
-			if ended := s.decide(); s.cfg.State() != s.told {
-				s.early = append(s.early, ended...)
-			}
-			s.deciding.Unlock()
+			s.look()
 		}
+	}
+}
+
+// look decides every session again, unasked.
+func (s *Server) look() {
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
+	// Whoever has just put a new State in force is about to ask what it ended.
+	if ended := s.decide(); s.cfg.State() != s.told {
+		s.early = append(s.early, ended...)
 	}
 }
 

@@ -4,13 +4,14 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"syscall"
+
+	"lanyard/platform/accounts"
 )
 
 // auditUser is whom the kernel shall hold responsible for a process (pam_loginuid(8)).
-func auditUser(sys *syscall.SysProcAttr) uint32 {
-	if sys.Credential != nil {
-		return sys.Credential.Uid
+func auditUser(a accounts.Account) uint32 {
+	if os.Geteuid() == 0 {
+		return a.Uid
 	}
 	return uint32(os.Getuid())
 }

@@ -56,8 +56,8 @@ func (s *Scope) started(pid int) {
 	s.pidsMu.Unlock()
 }
 
-func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) (*os.Process, error) {
-	p, err := os.StartProcess(path, argv, attr)
+func (s *Scope) start(c Command, attr *os.ProcAttr, w *waiter) (*os.Process, error) {
+	p, err := os.StartProcess(c.Path, c.Argv, attr)
 	if err == nil {
 		w.open(p.Pid)
 	}

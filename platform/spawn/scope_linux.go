@@ -151,7 +151,7 @@ func (s *Scope) openGroup() {
 	s.dir, s.fd = dir, fd
 }
 
-func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) (*os.Process, error) {
+func (s *Scope) start(c Command, attr *os.ProcAttr, w *waiter) (*os.Process, error) {
 	s.group.Do(s.openGroup)
 	pidfd := -1
 	attr.Sys.PidFD = &pidfd
@@ -160,7 +160,7 @@ func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) 
 	}
 	var p *os.Process
 	var err error
-	inAuditSession(auditUser(attr.Sys), func(session string) {
+	inAuditSession(auditUser(c.Account), func(session string) {
 		if session != "" {
 			for x := s; x != nil; x = x.parent {
 				x.pidsMu.Lock()
@@ -168,11 +168,11 @@ func (s *Scope) start(path string, argv []string, attr *os.ProcAttr, w *waiter) 
 				x.pidsMu.Unlock()
 			}
 		}
-		p, err = os.StartProcess(path, argv, attr)
+		p, err = os.StartProcess(c.Path, c.Argv, attr)
 		if err != nil && attr.Sys.UseCgroupFD {
 			// clone3 may be forbidden (containers) or the group busy; another fault shows again.
 			attr.Sys.UseCgroupFD = false
-			p, err = os.StartProcess(path, argv, attr)
+			p, err = os.StartProcess(c.Path, c.Argv, attr)
 		}
 	})
 	if err == nil {

@@ -25,6 +25,13 @@ type Command struct {
 	Files [3]*os.File
 	PTY   *pty.PTY // becomes its controlling terminal
 	Hold  *os.File // its descriptor 3; nil: there is none. Unix only
+	// Becomes is a variable of the environment by which Path, a program of ours, takes on the account's rights itself, as
+	// its first act. "": it begins with them, and the account can stop it before, when this whole program waits for it. Unix
+	// only.
+	Becomes string
+	// Signals is the program, and how its arguments begin, that sends a signal with the rights that Becomes says: the
+	// signal's number and the process group follow. nil: a shell does. Unix only.
+	Signals []string
 	// Settled, unless nil, closes when nobody uses the number of the process any more: until then no other gets it, though
 	// this one may have ended. Unix only.
 	Settled <-chan struct{}

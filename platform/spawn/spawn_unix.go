@@ -20,6 +20,9 @@ type Process struct {
 	wait  waiter
 	scope *Scope
 	as    accounts.Account
+	// of its Command
+	becomes string
+	signals []string
 
 	settled <-chan struct{}
 
@@ -42,7 +45,12 @@ func (s *Scope) Start(c Command) (*Process, error) {
 		return nil, ErrAccount
 	}
 	sys := &syscall.SysProcAttr{Setsid: true}
-	if os.Geteuid() == 0 {
+	env := append(c.Env[:len(c.Env):len(c.Env)], s.marks()...)
+	switch {
+	case os.Geteuid() != 0:
+	case c.Becomes != "":
+		env = append([]string{c.Becomes}, env...)
+	default:
 		// The kernel's order: groups, gid, uid, each for all three ids, so nothing can be taken back.
 		sys.Credential = &syscall.Credential{Uid: c.Account.Uid, Gid: c.Account.Gid, Groups: c.Account.Groups}
 	}
@@ -54,7 +62,7 @@ func (s *Scope) Start(c Command) (*Process, error) {
 	if c.Hold != nil {
 		files = append(files[:len(files):len(files)], c.Hold)
 	}
-	attr := &os.ProcAttr{Dir: "/", Files: files, Sys: sys, Env: append(c.Env, s.marks()...)}
+	attr := &os.ProcAttr{Dir: "/", Files: files, Sys: sys, Env: env}
 
 	for x := s; x != nil; x = x.parent {
 		x.mu.RLock() // Kill waits for starts under way, and starts after it are refused
@@ -63,9 +71,9 @@ func (s *Scope) Start(c Command) (*Process, error) {
 			return nil, ErrKilled
 		}
 	}
-	p := &Process{scope: s, as: c.Account, settled: c.Settled}
+	p := &Process{scope: s, as: c.Account, becomes: c.Becomes, signals: c.Signals, settled: c.Settled}
 	var err error
-	if p.proc, err = s.start(c.Path, c.Argv, attr, &p.wait); err != nil {
+	if p.proc, err = s.start(c, attr, &p.wait); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
 	p.Pid = p.proc.Pid
@@ -136,7 +144,7 @@ func (p *Process) Signal(name string) error {
 	if p.ended {
 		return os.ErrProcessDone
 	}
-	return killAs(p.as, p.Pid, name)
+	return p.killAs(name)
 }
 
 // Hangup tells the process group that the person has gone, as the kernel tells that of a terminal: whoever they are.

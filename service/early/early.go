@@ -22,6 +22,9 @@ func init() {
 	if len(os.Args) >= 5 && os.Args[1] == "openssh" && os.Args[2] == "prepare" && good(os.Args[3:]) {
 		os.Exit(0)
 	}
+	if len(os.Args) >= 3 && os.Args[1] == "openssh" {
+		start.Become() // before the rest of a program of ours is initialised with root's rights
+	}
 	if len(os.Args) >= 4 && os.Args[1] == "openssh" && os.Args[2] == start.Verb {
 		os.Exit(start.Main(os.Args[3:]))
 	}

@@ -18,6 +18,7 @@ import (
 
 	"lanyard/platform/accounts"
 	"lanyard/platform/spawn"
+	"lanyard/sshd/session/start"
 )
 
 // Worker opens sockets with the rights of an account: in a process of that account, which starts when it is needed
@@ -103,7 +104,8 @@ func (w *Worker) connect() (*net.UnixConn, error) {
 	argv := append(append([]string{}, w.helper...), Verb)
 	p, err := w.scope.Start(spawn.Command{
 		Path: w.helper[0], Argv: argv, Account: w.account, Files: [3]*os.File{theirs, null, null},
-		Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + w.account.Home},
+		Becomes: start.Becomes(w.account.Uid, w.account.Gid, w.account.Groups),
+		Env:     []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + w.account.Home},
 	})
 	if err != nil {
 		ours.Close()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -41,7 +42,9 @@ func (s *Session) forwardAgent() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.auth = append(s.auth, "SSH_AUTH_SOCK="+path)
+	if v := "SSH_AUTH_SOCK=" + path; !slices.Contains(s.auth, v) { // once, however often it is asked for
+		s.auth = append(s.auth, v)
+	}
 	return true
 }
 

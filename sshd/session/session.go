@@ -251,8 +251,10 @@ func (s *Session) sendBreak() bool {
 func (s *Session) signal(payload []byte) bool {
 	name, err := parseString(payload, maxTerm)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return err == nil && s.proc != nil && s.proc.Signal(name) == nil
+	proc := s.proc
+	s.mu.Unlock()
+	// Without the lock: it takes a process of the account, which the account may stop.
+	return err == nil && proc != nil && proc.Signal(name) == nil
 }
 
 // program starts what the client asked for. A refusal is accepted first: OpenSSH's client shows what comes on

@@ -15,6 +15,8 @@ func StartMain(args []string) (exit int) { return start.Main(args) }
 
 // launch makes c begin in the account's home. File transfer is a helper itself: it goes home alone.
 func (s *Session) launch(c spawn.Command, what string) spawn.Command {
+	c.Becomes = start.Becomes(c.Account.Uid, c.Account.Gid, c.Account.Groups)
+	c.Signals = append(s.login.Starter[:len(s.login.Starter):len(s.login.Starter)], start.SignalVerb)
 	if what == "sftp" {
 		o := start.Options{Umask: s.plan.Umask, Limits: s.plan.Limits}
 		c.Env = append(c.Env, start.Variable+"="+o.String())

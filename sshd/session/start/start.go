@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package start is the helper between the daemon and a session's program: it runs as the account already, goes home,
+// Package start is the helper between the daemon and a session's program: it becomes the account (Become), goes home,
 // does what sshd(8) does there, and becomes the program.
 //
 // The daemon must not do it itself, not even in the child that it forks: a home may lie on a file system that hangs (a

@@ -4,6 +4,15 @@ package start
 // Verb is the helper's name in argv.
 const Verb = "session-start"
 
+// Become does nothing on Windows.
+func Become() {}
+
+// SignalVerb is not used on Windows.
+const SignalVerb = "session-signal"
+
+// SignalMain does nothing on Windows.
+func SignalMain([]string) (exit int) { return 2 }
+
 // Bounds does nothing on Windows.
 func Bounds() {}
 
