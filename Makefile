@@ -175,7 +175,7 @@ lint: check-go
 	@.build/tools/golangci-lint run ./...
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $$(git ls-files '*.sh'); else echo "shellcheck is missing: apt-get install shellcheck" >&2; exit 1; fi
 
-# Every program for every system and processor, and vet of the tests' code for each system.
+# Every program for every system and processor.
 cross: check-go
 	@mkdir -p .build/cross
 	@for os in $(CROSS_SYSTEMS); do for arch in $(CROSS_ARCHS); do \
