@@ -20,6 +20,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/server"
+	"lanyard/platform/paths"
 )
 
 // call asks the running server through its admin socket. in and out may be nil.
@@ -50,7 +51,7 @@ func (a *app) call(ctx context.Context, method, path string, in, out any) error 
 		}
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {
-			return fmt.Errorf("no management server is running on %s; start 'lanyard-mgmt serve' or name its folder with --state", a.state)
+			return noServer(a.state, serverState(), paths.Privileged())
 		}
 		return err
 	}
@@ -70,6 +71,15 @@ func (a *app) call(ctx context.Context, method, path string, in, out any) error 
 		return nil
 	}
 	return json.Unmarshal(b, out)
+}
+
+// noServer says what to do where none runs on state. Whoever is no administrator and speaks of a state folder of their own
+// where the system has one may have forgotten sudo.
+func noServer(state, system string, administrator bool) error {
+	if _, err := os.Stat(system); err == nil && !administrator && state != system {
+		return fmt.Errorf("no management server of yours is running on %s; for the one that keeps its state in %s, run this with sudo (or as administrator)", state, system)
+	}
+	return fmt.Errorf("no management server is running on %s; start 'lanyard-mgmt serve' or name its folder with --state", state)
 }
 
 // esc makes a path segment.

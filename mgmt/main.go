@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra/doc"
 
 	"lanyard/platform/release"
+	"lanyard/platform/usage"
 )
 
 func main() {
@@ -55,11 +56,7 @@ func newRoot() *cobra.Command {
 		a.auditCommand(), a.issuerCommand(), a.explainCommand(), a.backupCommand(), a.restoreCommand(), a.restoredCommand(), a.bundleCommand(), a.serviceCommand(),
 		manCommand(root),
 	)
-	for _, c := range root.Commands() {
-		if c.HasSubCommands() && c.RunE == nil { // cobra would print the help for a verb that is none, and exit with 0
-			c.Args, c.RunE = cobra.NoArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
-		}
-	}
+	usage.Explain(root)
 	return root
 }
 

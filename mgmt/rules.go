@@ -113,8 +113,12 @@ func (a *app) policyList() *cobra.Command {
 					if len(p.Prompt) > 0 {
 						from += " (also at ssh's prompt: " + strings.Join(p.Prompt, " ") + ")"
 					}
+					may := p.Can
+					if len(may) == 0 && !p.Deny {
+						may = api.DefaultCapabilities()
+					}
 					var can []string
-					for _, c := range p.Can {
+					for _, c := range may {
 						can = append(can, string(c))
 					}
 					rows = append(rows, []string{name, from, strings.Join(p.To, " "), strings.Join(p.As, " "), strings.Join(can, " ")})

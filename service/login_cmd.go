@@ -269,7 +269,7 @@ func sshCommand() *cobra.Command {
 		Use:   "ssh HOST [COMMAND...]",
 		Short: "Run the system's ssh with the network's machines, where plain ssh does not know them",
 		Long: "Runs the ssh of this system with your own configuration and that of the network's machines; all arguments are\n" +
-			"ssh's. As root's service plain 'ssh HOST' does the same; 'lanyard ssh setup' makes it work without.",
+			"ssh's. Where root runs the service, plain 'ssh HOST' does the same; 'lanyard ssh setup' makes it work without.",
 		DisableFlagParsing: true, // they are ssh's
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {

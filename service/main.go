@@ -19,6 +19,7 @@ import (
 	"lanyard/mgmt/api/client"
 	"lanyard/platform/paths"
 	"lanyard/platform/release"
+	"lanyard/platform/usage"
 	"lanyard/service/ipc"
 	"lanyard/sshd"
 )
@@ -62,6 +63,7 @@ func rootCommand() *cobra.Command {
 	root.PersistentFlags().String("profile", paths.DefaultProfile, "the network to speak of, on a machine that is part of several")
 	root.AddCommand(upCommand(), downCommand(), statusCommand(), explainCommand(), inventoryCommand(), serviceCommand(), bundleCommand())
 	root.AddCommand(loginCommands()...)
+	usage.Explain(root)
 	return root
 }
 

@@ -93,6 +93,9 @@ func howToStart(profile string) string {
 	return "lanyard service run" + suffix
 }
 
+// asAdministrator is what somebody types who is none.
+func asAdministrator(command string) string { return "sudo " + command }
+
 // howToEnd is what to type to end a service that the system does not run.
 func howToEnd(pid int) string { return fmt.Sprintf("kill %d", pid) }
 

@@ -52,5 +52,8 @@ func howToStart(profile string) string {
 	return "lanyard service install (as administrator), or lanyard service run (a service of your own, in the foreground)"
 }
 
+// asAdministrator is what somebody does who is none.
+func asAdministrator(command string) string { return command + " (as administrator)" }
+
 // howToEnd is what to type to end a service that the system does not run. A program in a console takes no gentler word.
 func howToEnd(pid int) string { return fmt.Sprintf("taskkill /f /pid %d", pid) }

@@ -144,7 +144,11 @@ func install(c *cobra.Command, s service.Service) error {
 	if err := answers(ctx, profileOf(c)); err != nil {
 		return err
 	}
-	fmt.Fprintln(c.OutOrStdout(), "The service is installed and runs. Next: lanyard up URL")
+	next := "lanyard up URL"
+	if os.Getenv("SUDO_USER") != "" {
+		next = asAdministrator(next)
+	}
+	fmt.Fprintln(c.OutOrStdout(), "The service is installed and runs. Next: "+next+", with the join command that the management server printed")
 	return nil
 }
 

@@ -121,7 +121,7 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	case st.SSH.Allowed && st.Self != nil:
 		line("SSH: switched on; no policy lets anyone in yet.")
 	case st.Self != nil:
-		line("SSH: this machine admits nobody ('lanyard up --allow-ssh' switches it on).")
+		line("SSH: this machine admits nobody ('%s' switches it on).", change(st, "lanyard up --allow-ssh"))
 	}
 	if st.Audit.Pending > 0 {
 		line("Audit: %d events wait for the management server.", st.Audit.Pending)
@@ -178,9 +178,9 @@ func settled(st *ipc.Status) string {
 func nextStep(st *ipc.Status, me signIn) string {
 	switch st.State {
 	case ipc.StateNew, ipc.StateRemoved:
-		return "lanyard up URL, with the join command that the management server printed"
+		return change(st, "lanyard up URL") + ", with the join command that the management server printed"
 	case ipc.StateDown:
-		return "lanyard up"
+		return change(st, "lanyard up")
 	case ipc.StateConnecting:
 		return "lanyard doctor, if this lasts"
 	}
@@ -208,6 +208,14 @@ func nextStep(st *ipc.Status, me signIn) string {
 	return ""
 }
 
+// change is what the caller types to have command change this machine's settings.
+func change(st *ipc.Status, command string) string {
+	if st.Caller.Class == ipc.ClassChange {
+		return command
+	}
+	return asAdministrator(command)
+}
+
 func served(p ipc.Peer) string {
 	if p.ServesSSH {
 		return "yes"
@@ -230,9 +238,9 @@ func detail(s ipc.SSH) string {
 		return ""
 	}
 	if s.Detail == "" {
-		return "; connections end in " + s.Mode
+		return " (" + s.Mode + ")"
 	}
-	return "; connections end in " + s.Mode + ": " + strings.TrimSuffix(safe(s.Detail), ".")
+	return " (" + s.Mode + ": " + strings.TrimSuffix(safe(s.Detail), ".") + ")"
 }
 
 func heard(t, now time.Time) string {

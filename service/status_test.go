@@ -13,6 +13,7 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 	self := &ipc.Peer{ID: "pself", Name: "laptop"}
 	web := ipc.Peer{ID: "pweb", Name: "web-1", ShortName: true, ServesSSH: true, LoginAs: "deploy"}
 	yes, no := new(true), new(false)
+	mine := ipc.Caller{Class: ipc.ClassChange}
 	signedIn := signIn{SignedIn: true, User: "ann@example.com", Until: now.Add(time.Hour)}
 	cases := []struct {
 		name string
@@ -20,8 +21,16 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 		me   signIn
 		want []string
 	}{
-		{"new", ipc.Status{State: ipc.StateNew}, signIn{}, []string{"Not part of a network.", "Next: lanyard up URL"}},
-		{"down", ipc.Status{State: ipc.StateDown, Server: "https://x#sha256=aa"}, signIn{}, []string{"network at https://x)", "Next: lanyard up\n"}},
+		{"new", ipc.Status{State: ipc.StateNew, Caller: mine}, signIn{}, []string{"Not part of a network.", "Next: lanyard up URL"}},
+		{"new, for who may not change it", ipc.Status{State: ipc.StateNew}, signIn{}, []string{"Next: " + asAdministrator("lanyard up URL") + ","}},
+		{"down", ipc.Status{State: ipc.StateDown, Server: "https://x#sha256=aa", Caller: mine}, signIn{}, []string{"network at https://x)", "Next: lanyard up\n"}},
+		{
+			"serves",
+			ipc.Status{State: ipc.StateConnected, Self: self, SSH: ipc.SSH{Allowed: true, Serving: true, Mode: "kernel", Detail: "connections end in a socket of this machine"}},
+			signIn{},
+			[]string{"admits whom its policies allow (kernel: connections end in a socket of this machine).\n"},
+		},
+		{"serves nobody", ipc.Status{State: ipc.StateConnected, Self: self}, signIn{}, []string{"('" + asAdministrator("lanyard up --allow-ssh") + "' switches it on)"}},
 		{"not signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signIn{}, []string{"Nobody is signed in", "Next: lanyard login"}},
 		{"signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signedIn, []string{"as ann@example.com until 13:00", "Next: ssh web-1\n"}},
 		{

@@ -90,7 +90,9 @@ func (d *Daemon) join(ctx context.Context, r ipc.UpRequest, join func(*machine.S
 		return false, bad("%v.", err)
 	}
 	cfg, err := c.Config(ctx)
-	if err != nil {
+	if errors.Is(err, client.ErrUnreachable) {
+		return false, fmt.Errorf("%w; check the address and the network, and that 'lanyard-mgmt serve' runs there", err)
+	} else if err != nil {
 		return false, err
 	}
 	say(fmt.Sprintf("Found the network %q at %s.", cfg.Name, c.URL("")))

@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/client"
 	"lanyard/mgmt/api/reason"
+	"lanyard/platform/paths"
 	"lanyard/service/ipc"
 )
 
@@ -56,5 +59,30 @@ func TestWarningsAreNoReasonToFail(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in:\n%s", want, b.String())
 		}
+	}
+}
+
+func TestMachineFromWhichNobodyGoesAnywhereNeedsNoSignIn(t *testing.T) {
+	v := &visit{
+		Patient: Patient{Paths: paths.Paths{State: t.TempDir(), SSHDir: t.TempDir()}},
+		machine: &ipc.Machine{Enrolled: true, PeerID: "pself"}, status: &ipc.Status{Peers: []ipc.Peer{{Name: "laptop"}}},
+	}
+	if f := signedIn(t.Context(), v)[0]; !f.OK {
+		t.Errorf("a server: %+v", f)
+	}
+	v.status.Peers = append(v.status.Peers, ipc.Peer{Name: "web-1", ServesSSH: true})
+	if f := signedIn(t.Context(), v)[0]; f.OK || f.Code != reason.NotLoggedIn {
+		t.Errorf("with a machine to reach: %+v", f)
+	}
+}
+
+func TestSilentServerIsNamedOnce(t *testing.T) {
+	v := &visit{status: &ipc.Status{Problems: []string{client.ErrUnreachable.Error() + " at https://x: refused", "The firewall drops it."}}}
+	if f := problems(t.Context(), v); len(f) != 1 || !strings.Contains(f[0].Finding, "firewall") {
+		t.Errorf("after the check of the server failed: %+v", f)
+	}
+	v.config = &api.Config{} // it answers now
+	if f := problems(t.Context(), v); len(f) != 2 {
+		t.Errorf("where it answers: %+v", f)
 	}
 }

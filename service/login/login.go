@@ -181,9 +181,18 @@ func (c Config) SignIn(ctx context.Context) (*Login, error) {
 		state: random(), verifier: oauth2.GenerateVerifier(),
 		login: &Login{Login: client.Login{Key: key, Salt: salt}},
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, loginLimit, errors.New("nobody signed in within 5 minutes; run 'lanyard login' to try again"))
+	ctx, cancel := context.WithTimeoutCause(ctx, loginLimit, nobodyCame(machine))
 	defer cancel()
 	return a.run(ctx)
+}
+
+// nobodyCame is how a sign-in ends that nobody finished: one for a machine that is to join began with 'lanyard up'.
+func nobodyCame(m *ipc.Machine) error {
+	again := "lanyard login"
+	if !m.Enrolled {
+		again = "lanyard up"
+	}
+	return fmt.Errorf("nobody signed in within 5 minutes; run '%s' to try again", again)
 }
 
 // issuer is the provider that was asked for, by its address or name; else the one of the last login on the machine peer;
@@ -292,6 +301,9 @@ func (a *attempt) show(s *api.LoginStarted) {
 	}
 	if err != nil {
 		a.say("No browser could be opened; open this address on this machine:\n  %s", printable(s.AuthURL))
+		if a.machine.Enrolled {
+			a.say("Or press Ctrl-C, and sign in on your phone or another computer with: lanyard login --device")
+		}
 		return
 	}
 	a.say("If no page appears, open this address on this machine:\n  %s", printable(s.AuthURL))

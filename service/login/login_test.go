@@ -16,6 +16,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/reason"
+	"lanyard/service/ipc"
 	"lanyard/sshd/token"
 )
 
@@ -520,5 +521,27 @@ func TestWaitersShareAFailureToo(t *testing.T) {
 	}
 	if tabs != 1 {
 		t.Errorf("%d tabs", tabs)
+	}
+}
+
+// What a person reads where no page opens, and where nobody came.
+func TestSignInWithoutABrowserSaysWhatElseThereIs(t *testing.T) {
+	for enrolled, want := range map[bool]struct {
+		device bool
+		again  string
+	}{true: {true, "run 'lanyard login' to"}, false: {false, "run 'lanyard up' to"}} {
+		var said strings.Builder
+		m := &ipc.Machine{Name: "laptop", Enrolled: enrolled}
+		a := attempt{machine: m, Config: Config{
+			Say:  func(line string) { said.WriteString(line + "\n") },
+			Open: func(string) error { return errors.New("no browser") },
+		}}
+		a.show(&api.LoginStarted{AuthURL: "https://id.example.com/x", ShortCode: "ABCD-EFGH"})
+		if text := said.String(); !strings.Contains(text, "\n  https://id.example.com/x\n") || strings.Contains(text, "login --device") != want.device {
+			t.Errorf("part of the network: %v, it says:\n%s", enrolled, text)
+		}
+		if err := nobodyCame(m); !strings.Contains(err.Error(), want.again) {
+			t.Errorf("part of the network: %v, it ends with %q", enrolled, err)
+		}
 	}
 }

@@ -124,8 +124,7 @@ func tlsConfig(pin []byte, host string) *tls.Config {
 			between.AddCert(cert)
 		}
 		if !found {
-			return errors.New("the management server's certificate is not the one that the join command names; " +
-				"either its CA was made anew (ask for a new join command) or somebody is in between")
+			return errOtherCertificate
 		}
 		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{
 			DNSName: host, // not s.ServerName, which is empty for an address
@@ -311,6 +310,15 @@ func (c *Client) refusal(res *http.Response, body []byte) error {
 	return e
 }
 
+// errOtherCertificate is how a server fails the pin.
+var errOtherCertificate = errors.New("the management server's certificate is not the one that the join command names; " +
+	"either its CA was made anew (ask for a new join command) or somebody is in between")
+
+// notTheServer is an ErrUnreachable that does not say so: something does answer.
+type notTheServer struct{ error }
+
+func (notTheServer) Is(target error) bool { return target == ErrUnreachable }
+
 // ErrUnreachable is wrapped by errors of a server that did not answer.
 var ErrUnreachable = errors.New("the management server does not answer")
 
@@ -318,6 +326,9 @@ func (c *Client) unreachable(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
+	}
+	if errors.Is(err, errOtherCertificate) {
+		return notTheServer{fmt.Errorf("at %s %w", c.base, errOtherCertificate)}
 	}
 	var cert *tls.CertificateVerificationError
 	if errors.As(err, &cert) {
