@@ -62,7 +62,7 @@ func TestFilesThatComeHaveTheUmaskOfASession(t *testing.T) {
 	if err := os.WriteFile(local, []byte("12345"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("sftp", "-b", "-", "-D", helperProgram(t)+" openssh session-sftp --write=/")
+	c := exec.Command("sftp", "-b", "-", "-D", helperProgram(t)+" openssh session-files --write=/")
 	c.Env = append(os.Environ(), "LANYARD_START="+start.Options{Umask: 0o77}.String())
 	c.Stdin = strings.NewReader("put " + local + " " + there + "\n")
 	if out, err := c.CombinedOutput(); err != nil {

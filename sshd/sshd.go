@@ -78,8 +78,8 @@ type Config struct {
 	// SignIn asks for a person to sign in for one session (keyboard-interactive), where a rule has prompts; nil: never.
 	SignIn func(context.Context, SignInRequest) (*SignIn, error)
 	// Helper is the argv prefix of this program's session helper, as in {"/usr/bin/lanyard", "openssh"}. File
-	// transfer runs as the target user in a process of "Helper... session-sftp", and programs begin as "Starter...
-	// session-start", see HelperMain. Starter is Helper when nil.
+	// transfer runs as the target user in a process of "Helper... session-files", and programs begin as "Starter...
+	// session-program", see HelperMain. Starter is Helper when nil.
 	Helper, Starter []string
 	Log             *slog.Logger
 	Now             func() time.Time // nil: time.Now

@@ -50,7 +50,7 @@ func TestHelperLeavesTheRestToLanyard(t *testing.T) {
 		}
 	}
 	// What early knows does not need lanyard.
-	if out, exit := run("openssh", "session-start", dir, "/bin/sh", "sh", "-c", "pwd; exit 3"); exit != 3 || strings.TrimSpace(out) == "" || strings.Contains(out, "somebody") {
+	if out, exit := run("openssh", "session-program", dir, "/bin/sh", "sh", "-c", "pwd; exit 3"); exit != 3 || strings.TrimSpace(out) == "" || strings.Contains(out, "somebody") {
 		t.Errorf("a session's program: %d %q", exit, out)
 	}
 }

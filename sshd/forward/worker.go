@@ -7,7 +7,7 @@ import (
 )
 
 // Verb is the name in argv of the worker: the process of the account that opens sockets for its forwards.
-const Verb = "session-forward"
+const Verb = "session-sockets"
 
 // workerTime is how long the worker may take for anything but a connection over TCP.
 const workerTime = 5 * time.Second

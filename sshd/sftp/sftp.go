@@ -19,7 +19,7 @@ import (
 )
 
 // Verb is the helper's name in argv.
-const Verb = "session-sftp"
+const Verb = "session-files"
 
 // Grant is a folder with all below it that may be read, and written where Write is set. Path is absolute, or begins
 // with "~" for the account's home; "/" is every file on every system.

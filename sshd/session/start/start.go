@@ -16,8 +16,9 @@ import (
 	"syscall"
 )
 
-// Verb is the helper's name in argv.
-const Verb = "session-start"
+// Verb is the helper's name in argv. A service that lives through a change of packages meets another release's helper:
+// one that would understand a call differently must not know its name.
+const Verb = "session-program"
 
 // Variable of the helper's environment that holds its Options. The program does not get it.
 const Variable = "LANYARD_START"

@@ -2,7 +2,7 @@
 package start
 
 // Verb is the helper's name in argv.
-const Verb = "session-start"
+const Verb = "session-program"
 
 // Become does nothing on Windows.
 func Become() {}
