@@ -36,10 +36,7 @@ require (
 	modernc.org/sqlite v1.50.0
 )
 
-require (
-	github.com/kr/fs v0.1.0 // indirect
-	howett.net/plist v1.0.1 // indirect
-)
+require github.com/kr/fs v0.1.0 // indirect
 
 require (
 	cloud.google.com/go/auth v0.22.0 // indirect
