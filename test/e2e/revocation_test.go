@@ -22,6 +22,11 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 	for i := range blocks {
 		w.login("ann")
 		s := w.open("ann")
+		if i == 0 {
+			if out, _ := w.peers[laptop].Lanyard(t.Context(), "ann", "doctor"); !strings.Contains(out, `You are signed in as "ann@example.com"`) {
+				t.Errorf("doctor, before the block:\n%s", out)
+			}
+		}
 		w.admin("user", "block", "ann@example.com")
 		answered := time.Now()
 		ssh, tree, err := s.ended(answered, 10*time.Second)
@@ -35,6 +40,9 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 		if i == 0 {
 			if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "[blocked]") {
 				t.Errorf("a blocked person's ssh: %s", r)
+			}
+			if out, err := w.peers[laptop].Lanyard(t.Context(), "ann", "doctor"); err == nil || !strings.Contains(out, "PROBLEM  sign-in: Your access was blocked; ask your administrator. [blocked]") {
+				t.Errorf("a blocked person's doctor: %v\n%s", err, out)
 			}
 		}
 		w.admin("user", "unblock", "ann@example.com")
