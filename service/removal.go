@@ -62,6 +62,7 @@ func uninstall(c *cobra.Command, s service.Service, all bool) error {
 		if err := leaveSystem(names.Hosts()); err != nil {
 			fmt.Fprintf(c.ErrOrStderr(), "The system still names Lanyard's machines (%v).\n", err)
 		}
+		_ = os.Remove(paths.System(profileOf(c)).Run) // unless another profile's service has its socket there
 		fmt.Fprintf(w, "The service is gone. This machine's identity stays in %s; --purge removes it.\n", paths.System(profileOf(c)).State)
 		return nil
 	}

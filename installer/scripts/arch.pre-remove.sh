@@ -4,4 +4,6 @@ if [ -d /run/systemd/system ]; then
 fi
 #PEER#
 /usr/bin/lanyard service ssh-config remove || :
+rm -f /run/lanyard/default.*
+[ ! -d /run/lanyard ] || rmdir --ignore-fail-on-non-empty /run/lanyard || :
 #END#

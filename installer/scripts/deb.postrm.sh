@@ -31,7 +31,8 @@ fi
 #PEER#
 # A key that was left for the first start, and that the service did not come to use, is a secret for nothing.
 if [ "$1" = remove ]; then
-	rm -f /etc/lanyard/setup-key
+	rm -f /etc/lanyard/setup-key /run/lanyard/default.*
+	[ ! -d /run/lanyard ] || rmdir --ignore-fail-on-non-empty /run/lanyard
 	[ ! -d /etc/lanyard ] || rmdir --ignore-fail-on-non-empty /etc/lanyard
 fi
 #END#

@@ -5,4 +5,10 @@ if [ -d /run/systemd/system ]; then
 		systemctl try-restart @NAME@.service || :
 	fi
 fi
+#PEER#
+if [ "$1" -eq 0 ]; then
+	rm -f /run/lanyard/default.*
+	[ ! -d /run/lanyard ] || rmdir --ignore-fail-on-non-empty /run/lanyard || :
+fi
+#END#
 exit 0
