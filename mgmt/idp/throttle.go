@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"time"
@@ -32,8 +33,8 @@ const (
 type throttle struct {
 	now func() time.Time
 
-	mu     sync.Mutex // guards what follows
-	tries  map[string]*attempts
+	mu     sync.Mutex                      // guards what follows
+	tries  map[[sha256.Size]byte]*attempts // by the hash of a limit's key, which holds what strangers typed
 	pruned time.Time
 }
 
@@ -58,7 +59,7 @@ type limit struct {
 }
 
 func (a attempt) limits() []limit {
-	source := sourceKey(a.from)
+	source := "s:" + SourceKey(a.from)
 	if a.account == "" {
 		return []limit{{source, freeForCodes, maxCodeWait}}
 	}
@@ -103,21 +104,22 @@ func (t *throttle) succeeded(a attempt) {
 	defer t.mu.Unlock()
 	for _, l := range a.limits() {
 		if l.key[0] == 'p' {
-			delete(t.tries, l.key)
-		} else if e := t.tries[l.key]; e != nil && e.failed > 0 {
+			delete(t.tries, sha256.Sum256([]byte(l.key)))
+		} else if e := t.tries[sha256.Sum256([]byte(l.key))]; e != nil && e.failed > 0 {
 			e.failed--
 		}
 	}
 }
 
 func (t *throttle) entry(key string, now time.Time) *attempts {
-	e := t.tries[key]
+	id := sha256.Sum256([]byte(key))
+	e := t.tries[id]
 	if e == nil {
 		e = &attempts{last: now}
 		if t.tries == nil {
-			t.tries = map[string]*attempts{}
+			t.tries = map[[sha256.Size]byte]*attempts{}
 		}
-		t.tries[key] = e
+		t.tries[id] = e
 	}
 	return e
 }
@@ -151,12 +153,12 @@ func (a *attempts) wait(now time.Time, free int, longest time.Duration) time.Dur
 	return max(0, a.last.Add(pause).Sub(now))
 }
 
-// sourceKey groups IPv6 addresses by /64: one subscriber has them all.
-func sourceKey(a netip.Addr) string {
+// SourceKey is what limits count an address as: IPv6 addresses by /64, since one subscriber has them all.
+func SourceKey(a netip.Addr) string {
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
-			return "s:" + p.String()
+			return p.String()
 		}
 	}
-	return "s:" + a.String()
+	return a.String()
 }

@@ -3,6 +3,8 @@ package idp
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -117,8 +119,26 @@ func TestOnePlaceCannotTryManyAccounts(t *testing.T) {
 
 func TestAddressesOfOneSubscriberCountAsOne(t *testing.T) {
 	a, b := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::ffff:1")
-	if sourceKey(a) != sourceKey(b) || sourceKey(a) == sourceKey(netip.MustParseAddr("2001:db8:0:1::1")) || sourceKey(here) == sourceKey(there) {
-		t.Errorf("%s %s", sourceKey(a), sourceKey(b))
+	if SourceKey(a) != SourceKey(b) || SourceKey(a) == SourceKey(netip.MustParseAddr("2001:db8:0:1::1")) || SourceKey(here) == SourceKey(there) {
+		t.Errorf("%s %s", SourceKey(a), SourceKey(b))
+	}
+}
+
+// What somebody types as an account's name is counted, never kept.
+func TestLongNamesFillNoMemory(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	th, _ := newThrottle()
+	before := heap()
+	for i := range 500 {
+		th.begin(attempt{account: strings.Repeat("x", maxForm) + fmt.Sprint(i), asker: "p", known: true, from: here})
+	}
+	if grown := int64(heap()) - int64(before); grown > 8<<20 || len(th.tries) != 500 {
+		t.Errorf("%d names take %d MB", len(th.tries), grown>>20)
 	}
 }
 

@@ -41,7 +41,7 @@ func (s *Server) loginCode(w http.ResponseWriter, r *http.Request) error {
 	if s.polls.wait(code, s.now()) > 0 {
 		return refuseCode(http.StatusTooManyRequests, reason.TooMany)
 	}
-	if err := s.useOnce(r.Context(), p); err != nil {
+	if err := useOnce(r.Context(), &s.store.Queries, p); err != nil {
 		return err
 	}
 	t, err := s.idp.TakeLogin(r.Context(), code, p.WireKey())

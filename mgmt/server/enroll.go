@@ -16,6 +16,8 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/proof"
+	"lanyard/mgmt/api/reason"
 	"lanyard/mgmt/store"
 )
 
@@ -23,6 +25,7 @@ const (
 	maxHostKeys  = 8
 	maxEndpoints = 32
 	maxHostKey   = 2 << 10 // bytes; an RSA key of 8192 bits has 1,047
+	maxOwned     = 100     // machines that one person enrols as their own
 )
 
 // enroll makes the machine whose key signed the request a peer: by a setup key, or for a person who signed in.
@@ -64,11 +67,11 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) error {
 	peer, err := s.store.PeerByMachineKey(ctx, req.MachineKey)
 	switch {
 	case err == nil:
-		err = s.enrollAgain(ctx, &peer, req, who)
+		err = s.enrollAgain(ctx, &peer, req, who, p)
 	case errors.Is(err, store.ErrNotFound) && who != nil:
-		peer, err = s.enrollNew(ctx, req, who, "")
+		peer, err = s.enrollNew(ctx, req, who, "", p)
 	case errors.Is(err, store.ErrNotFound) && req.SetupKey != "":
-		peer, err = s.enrollNew(ctx, req, nil, req.SetupKey)
+		peer, err = s.enrollNew(ctx, req, nil, req.SetupKey, p)
 	case errors.Is(err, store.ErrNotFound):
 		err = refuse(http.StatusUnauthorized, "This machine is new here; give a setup key, or sign in to enrol it as yours.")
 	}
@@ -84,7 +87,7 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) error {
 }
 
 // enrollAgain takes over the facts of a machine that is known: its id, name and address stay.
-func (s *Server) enrollAgain(ctx context.Context, peer *store.Peer, req api.EnrollRequest, who *person) error {
+func (s *Server) enrollAgain(ctx context.Context, peer *store.Peer, req api.EnrollRequest, who *person, p *proof.Proof) error {
 	peer.WGKey, peer.HostKeys, peer.OS, peer.Release, peer.ServesSSH = req.WGKey, req.HostKeys, req.OS, req.Release, req.ServesSSH
 	ev := &audit.Event{Type: audit.Enrolled, Peer: peer.ID, Target: peer.Name, Detail: "again"}
 	if who != nil {
@@ -95,6 +98,9 @@ func (s *Server) enrollAgain(ctx context.Context, peer *store.Peer, req api.Enro
 		peer.ShortName = peer.ShortName || who.Admin
 	}
 	return s.store.Change(ctx, ev, func(q *store.Queries) error {
+		if err := useOnce(ctx, q, p); err != nil {
+			return err
+		}
 		if err := ownWGKey(ctx, q, peer); err != nil {
 			return err
 		}
@@ -114,7 +120,7 @@ func ownWGKey(ctx context.Context, q *store.Queries, peer *store.Peer) error {
 	return err
 }
 
-func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *person, setupKey string) (store.Peer, error) {
+func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *person, setupKey string, p *proof.Proof) (store.Peer, error) {
 	peer := store.Peer{Release: req.Release, Peer: api.Peer{
 		ID: api.NewID("p"), WGKey: req.WGKey, MachineKey: req.MachineKey, HostKeys: req.HostKeys, ServesSSH: req.ServesSSH, OS: req.OS,
 	}}
@@ -122,6 +128,9 @@ func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *pers
 	err := s.store.Change(ctx, ev, func(q *store.Queries) error {
 		name := api.CleanName(req.Name)
 		if who != nil {
+			if err := mayOwnMore(ctx, q, who); err != nil {
+				return err
+			}
 			peer.OwnerID, peer.ShortName = who.ID, who.Admin
 			ev.Issuer, ev.Subject, ev.User = who.Issuer, who.Subject, who.Email
 		} else {
@@ -132,7 +141,10 @@ func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *pers
 			peer.Tags = k.Tags
 			ev.Detail = "setup key " + k.ID
 		}
-		var err error
+		err := useOnce(ctx, q, p)
+		if err != nil {
+			return err
+		}
 		if peer.Name, err = freeName(ctx, q, name, req.MachineKey); err != nil {
 			return err
 		}
@@ -149,6 +161,16 @@ func (s *Server) enrollNew(ctx context.Context, req api.EnrollRequest, who *pers
 		return q.AddPeer(ctx, peer)
 	})
 	return peer, err
+}
+
+// mayOwnMore keeps one person from using up the network's addresses, and everybody's map.
+func mayOwnMore(ctx context.Context, q *store.Queries, who *person) error {
+	n, err := q.OwnedPeers(ctx, who.ID)
+	if err == nil && n >= maxOwned {
+		err = &api.Error{Status: http.StatusConflict, Code: string(reason.TooMany), Message: fmt.Sprintf(
+			"You have %d machines in this network, and a person can enrol no more; ask your administrator to remove one ('lanyard-mgmt peer remove') or for a setup key.", n)}
+	}
+	return err
 }
 
 // useSetupKey says the same sentence whatever is wrong, so that guessing teaches nothing.

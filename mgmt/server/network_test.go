@@ -194,6 +194,46 @@ func TestPersonEnrolsTheirMachine(t *testing.T) {
 	}
 }
 
+// One account that is taken over fills neither the address range nor everybody's map.
+func TestPersonEnrolsSoManyMachinesAndNoMore(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	n.user("bob@example.org")
+	last := n.machine("ann-1", false)
+	ann := last.login("ann@example.org")
+	enrol := func(m *machine) (*api.EnrollReply, error) {
+		t.Helper()
+		body, _ := json.Marshal(m.request)
+		h, err := n.api.LoginProof(ann.Login, "POST", api.RouteEnroll, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n.api.EnrollBody(t.Context(), m.Machine, body, h)
+	}
+	const most = 100
+	for i := range most {
+		last = n.machine("ann", false)
+		if _, err := enrol(last); err != nil {
+			t.Fatalf("machine %d: %v", i+1, err)
+		}
+	}
+	one := n.machine("one-too-many", false)
+	_, err := enrol(one)
+	refused(t, err, http.StatusConflict, "setup key")
+	refused(t, err, http.StatusConflict, "[too-many]")
+
+	if _, err := enrol(last); err != nil {
+		t.Errorf("a machine that she has cannot come again: %v", err)
+	}
+	if err := n.tryAdmin(http.MethodGet, "/api/admin/peers/one-too-many", nil, nil); err == nil {
+		t.Error("it was enrolled all the same")
+	}
+	n.machine("bobs", false).enrolBy("bob@example.org")
+	n.enrolled("web-1", true)
+	n.admin(http.MethodDelete, "/api/admin/peers/ann", nil, nil)
+	one.enrolBy("ann@example.org") // in place of the one that was removed
+}
+
 func TestEnrolAgainKeepsTheID(t *testing.T) {
 	n := start(t)
 	m := n.enrolled("web-1", true)

@@ -8,8 +8,10 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
+	"lanyard/mgmt/api/proof"
 	"lanyard/mgmt/api/reason"
 	"lanyard/mgmt/control"
+	"lanyard/mgmt/idp"
 	"lanyard/mgmt/policy"
 	"lanyard/mgmt/store"
 	"lanyard/sshd/token"
@@ -26,7 +28,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var peer *store.Peer
-	asker := clientAddr(r).String()
+	var stranger *proof.Proof
+	asker := idp.SourceKey(clientAddr(r))
 	switch req.Purpose {
 	case api.PurposeLogin:
 		p, err := s.peerProof(r, body)
@@ -35,7 +38,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 		}
 		peer, asker = &p, p.ID
 	case api.PurposeEnroll:
-		if _, err := s.machineProof(r, body); err != nil {
+		if stranger, err = s.machineProof(r, body); err != nil {
 			return err
 		}
 	default:
@@ -44,6 +47,11 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	// The account first: what is refused to one counts for nobody else.
 	if s.asks.wait(asker+"/"+req.Account, s.now()) > 0 || s.pushes.wait(asker, s.now()) > 0 {
 		return refuseCode(http.StatusTooManyRequests, reason.TooMany)
+	}
+	if stranger != nil { // no more of these are kept than the limits let through
+		if err := useOnce(r.Context(), &s.store.Queries, stranger); err != nil {
+			return err
+		}
 	}
 	if peer != nil && s.direct(req.Issuer) { // it knows nothing of machines
 		if err := s.idp.NoteOrigin(r.Context(), req, peer.ID); err != nil {

@@ -53,16 +53,8 @@ func checkVersion(r *http.Request) error {
 	return nil
 }
 
-// machineProof checks the proof by a machine key and uses up its id.
+// machineProof checks the proof by a machine key, which may be a stranger's. The caller has to useOnce.
 func (s *Server) machineProof(r *http.Request, body []byte) (*proof.Proof, error) {
-	p, err := s.readMachineProof(r, body)
-	if err != nil {
-		return nil, err
-	}
-	return p, s.useOnce(r.Context(), p)
-}
-
-func (s *Server) readMachineProof(r *http.Request, body []byte) (*proof.Proof, error) {
 	if err := checkVersion(r); err != nil {
 		return nil, err
 	}
@@ -73,10 +65,9 @@ func (s *Server) readMachineProof(r *http.Request, body []byte) (*proof.Proof, e
 	return proof.Verify(raw, proof.Want{Method: r.Method, URL: r.URL.RequestURI(), Body: body, Hosts: s.hosts}, s.now())
 }
 
-// peerProof is machineProof for a machine that is enrolled. A stranger's proof is not noted: it would be a way to fill
-// the database.
+// peerProof checks the proof of a machine that is enrolled, and uses it up.
 func (s *Server) peerProof(r *http.Request, body []byte) (store.Peer, error) {
-	p, err := s.readMachineProof(r, body)
+	p, err := s.machineProof(r, body)
 	if err != nil {
 		return store.Peer{}, err
 	}
@@ -87,11 +78,13 @@ func (s *Server) peerProof(r *http.Request, body []byte) (store.Peer, error) {
 	if err != nil {
 		return store.Peer{}, err
 	}
-	return peer, s.useOnce(r.Context(), p)
+	return peer, useOnce(r.Context(), &s.store.Queries, p)
 }
 
-func (s *Server) useOnce(ctx context.Context, p *proof.Proof) error {
-	fresh, err := s.store.UseOnce(ctx, p.JTI, p.IssuedAt.Add(2*proof.MaxAge))
+// useOnce notes a proof's id and refuses one that is noted. It comes before any effect, or in one transaction with it, and
+// after the check of who asks: strangers' proofs would fill the database.
+func useOnce(ctx context.Context, q *store.Queries, p *proof.Proof) error {
+	fresh, err := q.UseOnce(ctx, p.JTI, p.IssuedAt.Add(2*proof.MaxAge))
 	if err != nil {
 		return err
 	}
@@ -145,9 +138,6 @@ func (s *Server) proven(r *http.Request, body []byte, refreshed string) (*person
 	if err != nil {
 		return nil, err
 	}
-	if err := s.useOnce(ctx, p); err != nil {
-		return nil, err
-	}
 	id, err := s.verify(ctx, func(t *token.Trust) (*token.Identity, error) {
 		if refreshed != "" {
 			return t.VerifyRefreshed(p.WireKey(), p.Salt, bound, refreshed, now)
@@ -159,6 +149,9 @@ func (s *Server) proven(r *http.Request, body []byte, refreshed string) (*person
 	}
 	if now.Sub(id.IssuedAt) > policy.DefaultMaxTokenAge+token.Leeway {
 		return nil, refuseCode(http.StatusUnauthorized, reason.TokenExpired)
+	}
+	if err := useOnce(ctx, &s.store.Queries, p); err != nil {
+		return nil, err
 	}
 	u, err := s.store.UserByRef(ctx, id.User())
 	if errors.Is(err, store.ErrNotFound) && id.Issuer != s.settings.Issuer {

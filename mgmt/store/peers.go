@@ -72,6 +72,13 @@ func (s *Queries) PeerByMachineKey(ctx context.Context, key []byte) (Peer, error
 	return scanPeer(s.q.QueryRowContext(ctx, peerSelect+`WHERE p.removed = 0 AND p.machine_key = ?`, key))
 }
 
+// OwnedPeers counts the machines of a person.
+func (s *Queries) OwnedPeers(ctx context.Context, owner string) (int, error) {
+	var n int
+	err := s.q.QueryRowContext(ctx, `SELECT COUNT(*) FROM peers WHERE owner = ? AND removed = 0`, owner).Scan(&n)
+	return n, err
+}
+
 // AddPeer stores a new machine.
 func (s *Queries) AddPeer(ctx context.Context, p Peer) error {
 	var owner any
