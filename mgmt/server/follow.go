@@ -209,9 +209,23 @@ var fromPeers = map[audit.Type]bool{
 	audit.Refused: true, audit.FileOp: true,
 }
 
+// lineCost is what storing an event takes beside its line, in bytes.
+const lineCost = 256
+
 // audit stores the lines of a peer's spool and acknowledges them. A line that cannot be an event is dropped, or it
 // would block the spool for ever.
+//
+// A peer that tells more than may be has its acknowledgement later: until then an honest one keeps what else it has, and
+// goes on acknowledging maps. To one that does not wait nothing is listened to, on whatever connection.
 func (f *follower) audit(ctx context.Context, lines []json.RawMessage) error {
+	if err := sleep(ctx, f.s.audits.spend(f.peer.ID, 0, f.s.now())); err != nil {
+		return err
+	}
+	size := 0
+	for _, line := range lines {
+		size += lineCost + len(line)
+	}
+	later := f.s.audits.spend(f.peer.ID, size, f.s.now())
 	var ids []string
 	unreported := false
 	err := f.s.store.Tx(ctx, func(q *store.Queries) error {
@@ -247,7 +261,33 @@ func (f *follower) audit(ctx context.Context, lines []json.RawMessage) error {
 		f.s.control.Touch()
 	}
 	f.s.audited()
-	return f.send(ctx, api.Down{AuditAck: ids})
+	if later == 0 {
+		return f.send(ctx, api.Down{AuditAck: ids})
+	}
+	f.s.following.Go(func() {
+		if sleep(ctx, later) != nil {
+			return
+		}
+		if err := f.send(ctx, api.Down{AuditAck: ids}); err != nil {
+			f.log.Info("audit events cannot be acknowledged", "err", err)
+		}
+	})
+	return nil
+}
+
+// sleep waits for d, or until ctx ends, which is an error.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 // isThumbprint reports whether s can be that of a login's key: a SHA-256 in base64url.

@@ -22,6 +22,16 @@ type bucket struct {
 
 // wait counts one event and reports how long the caller would have to wait; 0 means go on.
 func (b *bucket) wait(key string, now time.Time) time.Duration {
+	return b.count(key, 1, false, now)
+}
+
+// spend counts n events that have happened, however many, and reports how long until they are within the limit; 0 means
+// they are.
+func (b *bucket) spend(key string, n int, now time.Time) time.Duration {
+	return b.count(key, n, true, now)
+}
+
+func (b *bucket) count(key string, n int, happened bool, now time.Time) time.Duration {
 	id := sha256.Sum256([]byte(key))
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -37,12 +47,13 @@ func (b *bucket) wait(key string, now time.Time) time.Duration {
 	if t.Before(now) {
 		t = now
 	}
-	if ahead := t.Sub(now); ahead > time.Duration(b.burst-1)*b.refill {
-		return ahead - time.Duration(b.burst-1)*b.refill
+	t = t.Add(time.Duration(n) * b.refill)
+	over := max(0, t.Sub(now)-time.Duration(b.burst)*b.refill)
+	if over == 0 || happened {
+		if b.until == nil {
+			b.until = map[[sha256.Size]byte]time.Time{}
+		}
+		b.until[id] = t
 	}
-	if b.until == nil {
-		b.until = map[[sha256.Size]byte]time.Time{}
-	}
-	b.until[id] = t.Add(b.refill)
-	return 0
+	return over
 }

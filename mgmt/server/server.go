@@ -80,6 +80,7 @@ type Server struct {
 	sessions bucket   // sign-ins for single sessions begun, by machine
 	polls    bucket   // by sign-in
 	asked    bucket   // for keys that a machine does not know
+	audits   bucket   // bytes of audit events, by machine
 
 	listener, admin net.Listener
 	web, adminWeb   *http.Server
@@ -110,6 +111,8 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s.asks = bucket{burst: 20, refill: 5 * time.Second}
 	s.sessions = bucket{burst: 60, refill: time.Second}
 	s.polls = bucket{burst: 10, refill: time.Second}
+	// A full spool at once, then 250 kB/s: above what a machine has to tell over hours.
+	s.audits = bucket{burst: 64 << 20, refill: 4 * time.Microsecond}
 	s.life, s.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
