@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -453,11 +454,8 @@ func (c *conn) environment(g *grant) []string {
 
 const sshPort = 22
 
-// oneLine drops what could end an environment variable or a line: the identity provider chose the name.
-func oneLine(s string) string {
-	r := slices.DeleteFunc([]rune(s), func(r rune) bool { return r < ' ' || r == 0x7f })
-	return string(r)
-}
+// oneLine drops what could end an environment variable or a line, or steer a terminal: the identity provider chose the name.
+func oneLine(s string) string { return strings.ReplaceAll(printable(s), "\n", "") }
 
 func (c *conn) info() (SessionInfo, bool) {
 	c.mu.Lock()

@@ -110,6 +110,13 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// The identity provider chose the name that LANYARD_USER shows; U+009B is what a terminal takes for ESC [.
+func TestNameInTheEnvironmentSteersNoTerminal(t *testing.T) {
+	if got := oneLine("Zoë 李\n\x00\x1b[2J\u009b2J\x9b\u2028\u202e"); got != "Zoë 李[2J2J\ufffd" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestTerminal(t *testing.T) {
 	l := newLab(t)
 	c := l.tool("ssh", l.login("ann", 0), "-tt", "web-1", `stty size; tty; test "$(tty)" = "$SSH_TTY" && echo same; echo "term $TERM"; stty -a | grep -o -- '-\?ixany'; trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done`)

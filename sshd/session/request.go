@@ -119,7 +119,7 @@ func acceptEnv(name, value string) bool {
 		// A path would be opened by every program, with its rights.
 		return !strings.HasPrefix(strings.TrimPrefix(value, ":"), "/") && !strings.Contains(value, "..")
 	}
-	if localeRE.MatchString(name) || name == "LANG" {
+	if localeRE.MatchString(name) || name == "LANG" || name == "LANGUAGE" {
 		return !strings.Contains(value, "/") // the same for locales
 	}
 	return slices.Contains(taken, name)

@@ -65,6 +65,7 @@ func TestClientSetsOnlyHarmlessVariables(t *testing.T) {
 	for v, want := range map[string]bool{
 		"LANG=C.UTF-8": true, "LC_ALL=de_DE": true, "COLORTERM=truecolor": true, "TZ=Europe/Berlin": true,
 		"GIT_PROTOCOL=version=2": true, "LD_PRELOAD=/tmp/x.so": false, "LC_X;=y": false, "LANG=/tmp/evil": false,
+		"LANGUAGE=de:en_GB": true, "LANGUAGE=de:../../tmp/evil": false,
 		"TZ=/etc/shadow": false, "TZ=:/etc/shadow": false, "TZ=../../etc/shadow": false, "PATH=/tmp": false,
 		"BASH_ENV=/tmp/x": false, "LANYARD_SESSION=s1": false, "LANG=a\nb": false, "LC_=": false, "IFS=x": false,
 	} {
