@@ -3,6 +3,9 @@
 package sshd
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -110,14 +113,33 @@ func TestBlockAtAnyMomentLeavesNoSession(t *testing.T) {
 				if moment == "success" {
 					once()
 				}
-				if s, err := c.NewSession(); err == nil {
-					if out, err := s.Output("echo in"); err == nil {
-						t.Errorf("a program ran after the block: %q", out)
+				ran, opened, over := make(chan string, 1), make(chan bool, 1), make(chan struct{})
+				go func() {
+					_ = c.Wait()
+					close(over)
+				}()
+				go func() { // x/crypto's client may wait without end for a channel that it opens while the connection ends
+					if s, err := c.NewSession(); err == nil {
+						if out, err := s.Output("echo in"); err == nil {
+							ran <- string(out)
+						}
 					}
+					if nc, err := c.Dial("tcp", l.addr.String()); err == nil {
+						nc.Close()
+						opened <- true
+					}
+				}()
+				select {
+				case <-over:
+				case <-time.After(waitTime):
+					t.Error("the connection goes on after the block")
 				}
-				if nc, err := c.Dial("tcp", l.addr.String()); err == nil {
-					nc.Close()
+				select {
+				case out := <-ran:
+					t.Errorf("a program ran after the block: %q", out)
+				case <-opened:
 					t.Error("a forward opened after the block")
+				case <-time.After(10 * time.Millisecond): // what was answered before the end is here
 				}
 				c.Close()
 			} else if moment == "success" || moment == string(audit.ChannelStart) {
@@ -343,5 +365,36 @@ func TestAccountThatStopsItsProcessesDoesNotStopTheServer(t *testing.T) {
 	eventually(t, "end of all that the account runs", func() bool { return exec.Command("pgrep", "-U", l.account.UID).Run() != nil })
 	if d := time.Since(at); d > 20*time.Second {
 		t.Errorf("the server stood still: %s", d)
+	}
+}
+
+// lostConn is a connection of x/crypto's that ended while a channel was being opened: that never returns.
+type lostConn struct {
+	ssh.Conn
+	asked chan struct{}
+}
+
+func (d lostConn) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	close(d.asked)
+	select {}
+}
+
+// What comes for a client's listener at the moment when the client leaves holds up nothing: not the program that
+// connected, and not the end of the service.
+func TestForwardThatArrivesAsTheClientLeavesEnds(t *testing.T) {
+	lost := lostConn{asked: make(chan struct{})}
+	c := &conn{s: &Server{cfg: Config{Limits: Limits{Channels: 1}}}, sc: &ssh.ServerConn{Conn: lost}}
+	life, leave := context.WithCancel(t.Context())
+	ours, theirs := net.Pipe()
+	c.s.run(func() { c.carry(life, nil, ours, carrier{payload: func(net.Conn) []byte { return nil }}) })
+	<-lost.asked
+	leave()
+	_ = theirs.SetDeadline(time.Now().Add(waitTime))
+	if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatalf("a connection to the listener of a client that left: %v", err)
+	}
+	c.s.wg.Wait()
+	if !c.take() {
+		t.Error("it still counts as an open channel")
 	}
 }

@@ -103,7 +103,7 @@ func (c *conn) carry(life context.Context, g *grant, nc net.Conn, by carrier) {
 		return
 	}
 	defer c.give()
-	ch, reqs, err := c.sc.OpenChannel(by.channel, by.payload(nc))
+	ch, reqs, err := c.openChannel(life, by.channel, by.payload(nc))
 	if err != nil {
 		return
 	}
@@ -118,6 +118,27 @@ func (c *conn) carry(life context.Context, g *grant, nc net.Conn, by carrier) {
 	end := c.opened(g, &forwarded{what: by.what, granted: by.granted, cut: cut}, by.target, detail, m)
 	forward.Bridge(life, c.s.run, ch, nc, m)
 	end()
+}
+
+// openChannel is x/crypto's OpenChannel until life ends. One that begins while the connection ends may never return (its
+// mux closes the channels that it knows, and this one is noted after that), so nobody waits for it.
+func (c *conn) openChannel(life context.Context, kind string, payload []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	type answer struct {
+		ch   ssh.Channel
+		reqs <-chan *ssh.Request
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		ch, reqs, err := c.sc.OpenChannel(kind, payload)
+		answered <- answer{ch, reqs, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.ch, a.reqs, a.err
+	case <-life.Done():
+		return nil, nil, life.Err()
+	}
 }
 
 // take counts one more channel, unless there are too many or the session ends.
