@@ -165,8 +165,15 @@ func (s *scanner) value(depth int) error {
 	case '"':
 		s.str()
 	default: // a number, true, false or null
+		start := s.i
 		for s.i < len(s.data) && !strings.ContainsRune(" \t\r\n,]}", rune(s.data[s.i])) {
 			s.i++
+		}
+		if c := s.data[start]; c == '-' || '0' <= c && c <= '9' {
+			// One that others would refuse, or take for infinite (RFC 7493 §2.2).
+			if _, err := strconv.ParseFloat(string(s.data[start:s.i]), 64); err != nil {
+				return errors.New("it has a number that is too large")
+			}
 		}
 	}
 	return nil

@@ -27,6 +27,8 @@ func TestObjectsWithAmbiguousNamesAreRefused(t *testing.T) {
 		"trailing comma":           {`{"a":1,}`, "not JSON"},
 		"not UTF-8":                {"{\"a\":\"\xff\"}", "UTF-8"},
 		"empty":                    {``, "not JSON"},
+		"infinite":                 {`{"a":1e700}`, "too large"},
+		"infinite inside":          {`{"a":[{"b":-1e309}]}`, "too large"},
 		"too deep":                 {`{"a":` + strings.Repeat("[", 20) + strings.Repeat("]", 20) + `}`, "deep"},
 	} {
 		if _, err := ParseObject([]byte(c.in), known); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -101,7 +103,7 @@ func TestPartsThatDecodeInTwoWaysAreRefused(t *testing.T) {
 // FuzzStrictJSON: what is accepted has one meaning, the one that encoding/json sees by map and by struct.
 func FuzzStrictJSON(f *testing.F) {
 	for _, s := range []string{
-		`{"sub":"a","iss":"b"}`, `{"SUB":"a"}`, `{"sub":"a","sub":"b"}`, `{"a":{"b":[1,2,{"c":null}]}}`, `{"s\u0075b":"x"}`, `{"\ud800":1,"\ud801":2}`, `{"a":1e5,"b":-0.1 ,"c":true}`,
+		`{"sub":"a","iss":"b"}`, `{"SUB":"a"}`, `{"sub":"a","sub":"b"}`, `{"a":{"b":[1,2,{"c":null}]}}`, `{"s\u0075b":"x"}`, `{"\ud800":1,"\ud801":2}`, `{"a":1e5,"b":-0.1 ,"c":true}`, `{"":1e700}`, `{"a":1e-400,"b":[1E+308]}`,
 	} {
 		f.Add([]byte(s))
 	}
