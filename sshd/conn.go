@@ -234,7 +234,7 @@ type signs struct {
 // hung up, so what was to outlive the session does.
 func (c *conn) checkAlive() {
 	c.mu.Lock()
-	serving := c.serving
+	serving := c.serving && !c.dead
 	c.mu.Unlock()
 	l, now := c.s.cfg.Limits, c.s.cfg.Now()
 	if !serving || l.Alive < 0 || now.Sub(c.alive.looked) < l.Alive {

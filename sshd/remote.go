@@ -137,6 +137,12 @@ func (c *conn) openChannel(life context.Context, kind string, payload []byte) (s
 	case a := <-answered:
 		return a.ch, a.reqs, a.err
 	case <-life.Done():
+		go func() {
+			if a := <-answered; a.err == nil {
+				a.ch.Close()
+				ssh.DiscardRequests(a.reqs)
+			}
+		}()
 		return nil, nil, life.Err()
 	}
 }

@@ -298,6 +298,7 @@ func TestSignalReachesTheProcessGroup(t *testing.T) {
 	if err := s.Signal("USR1"); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the signal", func() bool { return strings.Contains(out.String(), "got") })
 	if err := s.Wait(); err == nil || !strings.Contains(err.Error(), "status 9") || !strings.Contains(out.String(), "got") {
 		t.Fatalf("%v, %q", err, out.String())
 	}

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -52,5 +54,14 @@ func TestHelperLeavesTheRestToLanyard(t *testing.T) {
 	// What early knows does not need lanyard.
 	if out, exit := run("openssh", "session-program", dir, "/bin/sh", "sh", "-c", "pwd; exit 3"); exit != 3 || strings.TrimSpace(out) == "" || strings.Contains(out, "somebody") {
 		t.Errorf("a session's program: %d %q", exit, out)
+	}
+	group := strconv.Itoa(syscall.Getpgrp())
+	for _, c := range []struct {
+		group string
+		exit  int
+	}{{group, 0}, {"1", 2}, {"x", 2}} {
+		if out, exit := run("openssh", "session-signal", "0", c.group); exit != c.exit || out != "" {
+			t.Errorf("a signal to the group %s: %d %q", c.group, exit, out)
+		}
 	}
 }
