@@ -228,7 +228,7 @@ func TestSignInAtThePromptIsRefused(t *testing.T) {
 		}},
 		{name: "the token of another session", code: reason.KeyMismatch, begun: true, answer: func(l *lab) func(context.Context, SignInRequest) (string, error) {
 			return func(_ context.Context, q SignInRequest) (string, error) {
-				q.ID = append([]byte{0}, q.ID[1:]...)
+				q.ID = append([]byte{q.ID[0] ^ 1}, q.ID[1:]...)
 				return l.sessionToken("ann", q.Session, "lanyard-session"), nil
 			}
 		}},
