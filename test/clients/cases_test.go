@@ -35,16 +35,16 @@ ssh $T cat <big >back; cmp big back
 ssh -tt $T 'test -t 0 && test -t 1 && echo terminal' </dev/null 2>/dev/null | grep -q terminal
 ssh $T "printf through >$R/page; cd $R; exec python3 -m http.server --bind 127.0.0.1 18080" >/dev/null 2>&1 & web=$!
 ssh -N -L 18081:127.0.0.1:18080 $T & tunnel=$!
-trap 'kill $web $tunnel 2>/dev/null || true' EXIT
-got=; for i in $(seq 400); do got=$(curl -sf http://127.0.0.1:18081/page) && break; sleep 0.1; done
+trap 'kill $web $tunnel 2>/dev/null || true; wait' EXIT
+got=; for i in $(seq 900); do got=$(curl -sf http://127.0.0.1:18081/page) && break; sleep 0.1; done
 [ "$got" = through ]
-ssh $T 'pkill -f "bind 127.0.0.1 18080"'`,
+ssh $T 'pkill -f "bind 127.0.0.1 18080"'; wait $web || true # the next one needs the ports`,
 	},
 	{
 		name: "OpenSSH ssh, ControlMaster", does: "8 sessions at a time over one connection", state: works,
 		script: `
 ssh -MNf -o ControlPath="$D/mux" $T
-trap 'ssh -O exit -o ControlPath="$D/mux" $T 2>/dev/null' EXIT
+trap 'ssh -O exit -o ControlPath="$D/mux" $T 2>/dev/null || true' EXIT
 pids=; for i in $(seq 8); do ssh -o ControlPath="$D/mux" $T "cat; exit $i" <big >back$i & pids="$pids $!"; done
 i=0; for p in $pids; do i=$((i+1)); rc=0; wait $p || rc=$?; [ $rc = $i ]; cmp big back$i; done`,
 	},
@@ -126,7 +126,7 @@ git clone -q $T:$R/repo.git two; cmp big two/big
 	{
 		name: "sshfs", does: "read, write, rename, list in a mounted folder", state: works, needs: fuse,
 		script: `
-mkdir mnt; sshfs $T:$R mnt; trap 'fusermount3 -u "$D/mnt"' EXIT
+mkdir mnt; sshfs $T:$R mnt; trap 'fusermount3 -u "$D/mnt" || fusermount3 -u -z "$D/mnt"' EXIT
 cp big mnt/big; cmp big mnt/big; mkdir mnt/d; mv mnt/big mnt/d/moved; echo line >>mnt/d/moved
 [ "$(stat -c %s mnt/d/moved)" = 5242885 ]; [ "$(ls mnt/d)" = moved ]; ln -s moved mnt/d/link; [ "$(readlink mnt/d/link)" = moved ]
 [ "$(ssh $T stat -c %s $R/d/moved)" = 5242885 ]`,
@@ -150,7 +150,8 @@ if os.environ["CERT"]:
     key.load_certificate(os.environ["CERT"])
 c = paramiko.SSHClient()
 c.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-c.connect(os.environ["ADDR"], int(os.environ["PORT"]), "deploy", pkey=key, look_for_keys=False, allow_agent=False)
+c.connect(os.environ["ADDR"], int(os.environ["PORT"]), "deploy", pkey=key, look_for_keys=False, allow_agent=False,
+          banner_timeout=90, auth_timeout=90)
 i, o, e = c.exec_command("cat; echo err >&2; exit 5")
 i.write(b"text"); i.channel.shutdown_write()
 assert o.read() == b"text" and e.read() == b"err\n" and o.channel.recv_exit_status() == 5
@@ -234,7 +235,7 @@ python3 try.py; ssh $T stat -c %a $R/big | grep -qx 640`,
 		script: `
 cp "$KEY" key; chmod 600 key
 if [ -n "$CERT" ]; then puttygen key --certificate "$CERT" -o key.ppk -O private; else puttygen key -o key.ppk -O private; fi
-print=$(ssh-keyscan -t ed25519 -p $PORT $ADDR 2>/dev/null | ssh-keygen -lf - | cut -d' ' -f2)
+print=$(ssh-keyscan -T 60 -t ed25519 -p $PORT $ADDR 2>/dev/null | ssh-keygen -lf - | cut -d' ' -f2)
 p="-batch -P $PORT -i key.ppk -hostkey $print"
 rc=0; plink $p deploy@$ADDR 'cat; exit 6' <big >back || rc=$?; [ $rc = 6 ]; cmp big back
 printf 'cd %s\nput big\nget big again\nmv big moved\n' $R >batch
@@ -271,8 +272,8 @@ ssh $T "printf through >$R/page"
 mkfifo in; ssh -T -D 18090 $T bash <in >out 2>err & ssh=$!
 exec 3>in; trap 'exec 3>&-; kill $ssh 2>/dev/null || true' EXIT
 echo 'uname -s; cd '$R'; python3 -m http.server --bind 127.0.0.1 18091 >/dev/null 2>&1 & server=$!; echo ready' >&3
-got=; for i in $(seq 400); do grep -q ready out && got=$(curl -sf --socks5-hostname 127.0.0.1:18090 http://127.0.0.1:18091/page) && break; sleep 0.1; done
+got=; for i in $(seq 900); do grep -q ready out && got=$(curl -sf --socks5-hostname 127.0.0.1:18090 http://127.0.0.1:18091/page) && break; sleep 0.1; done
 [ "$got" = through ]; [ "$(head -1 out)" = Linux ]
-echo 'kill $server; exit 4' >&3; exec 3>&-; rc=0; wait $ssh || rc=$?; [ $rc = 4 ]`,
+echo 'kill $server; wait $server; exit 4' >&3; exec 3>&-; rc=0; wait $ssh || rc=$?; [ $rc = 4 ]`,
 	},
 }

@@ -59,7 +59,7 @@ func TestClients(t *testing.T) {
 }
 
 // caseTime bounds a case; Ansible's twenty forks take a minute on a busy machine.
-const caseTime = 3 * time.Minute
+const caseTime = 6 * time.Minute
 
 func (w *world) try(t *testing.T, s server, dir, script string) (string, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), caseTime)

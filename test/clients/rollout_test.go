@@ -20,7 +20,7 @@ import (
 // second time, and leaves no key on a machine that has joined.
 func TestAnsibleRoleRollsOut(t *testing.T) {
 	needsRoot(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
 	defer cancel()
 	l, err := lab.Open(ctx, lab.Options{Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{office, web}})
 	if err != nil {

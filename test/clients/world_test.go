@@ -55,7 +55,7 @@ type server struct {
 
 func openWorld(t *testing.T) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	l, err := lab.Open(ctx, lab.Options{
 		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{office, laptop, web, desk}, Accounts: []string{"ann", "deploy"},

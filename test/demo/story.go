@@ -253,7 +253,7 @@ func (d *demo) block(ctx context.Context) error {
 		return errors.New("the session should have ended with exit status 255 and the reason [blocked]")
 	}
 	show("$ ssh %s", d.target)
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		again := d.laptop.SSH(ctx, d.me, "ssh", d.target, "true")
 		var errs bytes.Buffer
 		again.Stderr = &errs

@@ -45,7 +45,7 @@ func handMain(who string) error {
 	e, _ := json.Marshal(email)
 	p, _ := json.Marshal(password)
 	script := fmt.Sprintf(step, e, p)
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	last := ""
 	for ctx.Err() == nil {

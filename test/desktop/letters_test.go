@@ -24,7 +24,7 @@ type word struct {
 // reads waits until the screen says something, and returns all of it.
 func (s *screen) reads(wanted string) (all string) {
 	s.t.Helper()
-	s.until(30*time.Second, "the screen to say "+wanted, func() error {
+	s.until(90*time.Second, "the screen to say "+wanted, func() error {
 		lines, err := s.read(s.desk)
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (s *screen) points(before image.Image, picture, wanted string) (img image.I
 // appears waits until something can be read on what has come to the screen since before, and returns where.
 func (s *screen) appears(before image.Image, wanted string) (at image.Point) {
 	s.t.Helper()
-	s.until(30*time.Second, wanted+" to appear", func() error {
+	s.until(90*time.Second, wanted+" to appear", func() error {
 		now, err := s.look()
 		if err != nil {
 			return err
@@ -211,6 +211,23 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// after is what follows on some words in a text that was read, both as alike makes them.
+func after(said, words string) (rest string, ok bool) {
+	_, rest, ok = strings.Cut(alike(strings.ReplaceAll(said, "\n", "")), alike(words))
+	return rest, ok
+}
+
+// beginsLike reports whether a text that was read begins with a code: some letters may be read wrongly, or as one or two,
+// while another code has hardly any of them in its place.
+func beginsLike(said, code string) bool {
+	for n := len(code) - 2; n <= min(len(code)+2, len(said)); n++ {
+		if distance(said[:n], code) <= 3 {
+			return true
+		}
+	}
+	return false
 }
 
 // text is what lines say.

@@ -93,11 +93,11 @@ func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	must(t, err)
 
 	d.start("xvfb", "Xvfb", display, "-screen", "0", fmt.Sprintf("%dx%dx24", screenW, screenH), "-nolisten", "tcp")
-	d.until(15*time.Second, "the X server", func() error { _, err := d.output("xdpyinfo"); return err })
+	d.until(45*time.Second, "the X server", func() error { _, err := d.output("xdpyinfo"); return err })
 	d.write("bus.conf", 0o644, `<busconfig><type>session</type><listen>unix:path=`+d.run+`/bus</listen><auth>EXTERNAL</auth><standard_session_servicedirs/>`+
 		`<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/></policy></busconfig>`)
 	d.start("dbus", "dbus-daemon", "--nofork", "--config-file="+d.home("bus.conf")) // this test, as root, looks on
-	d.until(10*time.Second, "the session bus", func() (err error) {
+	d.until(30*time.Second, "the session bus", func() (err error) {
 		d.bus, err = dbus.Connect("unix:path=" + peer.Path(d.run+"/bus"))
 		return err
 	})
@@ -106,7 +106,7 @@ func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 	unlock.Stdin = strings.NewReader("the keyring's password")
 	_, err = peer.StartCommand("keyring", unlock)
 	must(t, err)
-	d.until(10*time.Second, "the keyring", func() error { return d.owned("org.freedesktop.secrets") })
+	d.until(30*time.Second, "the keyring", func() error { return d.owned("org.freedesktop.secrets") })
 	d.startWindowManager()
 	_, err = d.output("xsetroot", "-solid", "#3b5368")
 	must(t, err)
@@ -119,7 +119,7 @@ func openDesktop(t *testing.T, peer *lab.Peer, account, ca string) *desktop {
 func (d *desktop) startWindowManager() {
 	d.t.Helper()
 	wm := d.start("wm", "xfwm4", "--compositor=off")
-	d.until(30*time.Second, "the window manager", func() error {
+	d.until(90*time.Second, "the window manager", func() error {
 		select {
 		case <-wm.Done(): // it gives up when another program of the session was slow
 			said := wm.Text()
@@ -138,7 +138,7 @@ func (d *desktop) startWindowManager() {
 func (d *desktop) startPanel() {
 	d.t.Helper()
 	d.panel = d.start(fmt.Sprintf("panel-%d", time.Now().UnixNano()), "xfce4-panel", "--disable-wm-check")
-	d.until(15*time.Second, "the panel's notification area", func() error { return d.owned("org.kde.StatusNotifierWatcher") })
+	d.until(45*time.Second, "the panel's notification area", func() error { return d.owned("org.kde.StatusNotifierWatcher") })
 }
 
 func (d *desktop) owned(name string) error {
@@ -234,8 +234,12 @@ func (d *desktop) says(title string, limit time.Duration) {
 // in it. state is what the badge shows; with a name the open menu is kept as a picture.
 func (d *desktop) choose(state, picture string, way ...string) (img image.Image) {
 	d.t.Helper()
-	d.click(d.seesIcon(state, 10*time.Second))
-	time.Sleep(700 * time.Millisecond) // until the menu's window is drawn and takes keys: nothing tells
+	at := d.seesIcon(state, 30*time.Second)
+	before, err := d.look()
+	must(d.t, err)
+	d.click(at)
+	d.drawn(before)
+	time.Sleep(700 * time.Millisecond) // until it takes keys: nothing tells
 	rows, err := d.menu()
 	must(d.t, err)
 	var keys []string
@@ -278,11 +282,29 @@ func (d *desktop) choose(state, picture string, way ...string) (img image.Image)
 	return img
 }
 
+// drawn waits until something as large as a menu has come to the screen since before, and changes no more.
+func (d *desktop) drawn(before image.Image) {
+	d.t.Helper()
+	var last image.Image
+	d.until(time.Minute, "the menu", func() error {
+		now, err := d.look()
+		if err != nil {
+			return err
+		}
+		box := differs(before, now, d.desk)
+		if last != nil && box.Dx() >= 100 && box.Dy() >= 100 && differs(last, now, d.desk).Empty() {
+			return nil
+		}
+		last = now
+		return fmt.Errorf("what is new is %s", box)
+	})
+}
+
 // pick opens the menu by a click on the badge and clicks rows that it reads on the screen, by their way. state is what
 // the badge shows; with a name the menu is kept as a picture before its last row is clicked.
 func (d *desktop) pick(state, picture string, way ...string) (img image.Image) {
 	d.t.Helper()
-	at := d.seesIcon(state, 10*time.Second)
+	at := d.seesIcon(state, 30*time.Second)
 	before, err := d.look()
 	must(d.t, err)
 	d.click(at)

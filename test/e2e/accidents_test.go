@@ -56,7 +56,7 @@ func sentence(t *testing.T, what string, r result, want ...string) {
 // run starts the service once and returns how it ended; it must end by itself.
 func (w *world) runService(t *testing.T, p *lab.Peer) result {
 	t.Helper()
-	r := finish(p.Command(within(t, 30*time.Second), "", w.lab.Program("lanyard"), "service", "run"))
+	r := finish(p.Command(within(t, 90*time.Second), "", w.lab.Program("lanyard"), "service", "run"))
 	lines := strings.Split(strings.TrimSpace(r.err), "\n")
 	r.err = lines[len(lines)-1] // the log comes before
 	return r
@@ -65,7 +65,7 @@ func (w *world) runService(t *testing.T, p *lab.Peer) result {
 func TestSpoiltFilesAndCollisions(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false)
-	ctx := within(t, 5*time.Minute)
+	ctx := within(t, 12*time.Minute)
 	server := w.peers[web]
 	w.login("ann")
 	w.eventually("ann", "in\n", "echo in")
@@ -128,7 +128,7 @@ func TestSpoiltFilesAndCollisions(t *testing.T) {
 		stop(t)
 		write(t, server, mapFile, old)
 		start(t)
-		if err := lab.Until(within(t, 20*time.Second), "the newest map again", func() error {
+		if err := lab.Until(within(t, 60*time.Second), "the newest map again", func() error {
 			if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "[blocked]") {
 				return errors.New(r.String())
 			}
@@ -159,7 +159,7 @@ func TestSpoiltFilesAndCollisions(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer taker.Kill()
-		if err := lab.Until(within(t, 20*time.Second), "the port to be taken", func() error {
+		if err := lab.Until(within(t, 60*time.Second), "the port to be taken", func() error {
 			if !strings.Contains(taker.Text(), "taken") {
 				return errors.New(taker.Text())
 			}
@@ -197,7 +197,7 @@ func TestSpoiltFilesAndCollisions(t *testing.T) {
 		if w.mgmt.Join == before {
 			t.Fatal("the server has the same certificate")
 		}
-		if err := lab.Until(within(t, 40*time.Second), "status to say so", func() error {
+		if err := lab.Until(within(t, 2*time.Minute), "status to say so", func() error {
 			out, err := server.Lanyard(ctx, "", "status")
 			if err == nil && !strings.Contains(out, "certificate is not the one that the join command names") {
 				err = errors.New(out)
@@ -218,7 +218,7 @@ func TestSpoiltFilesAndCollisions(t *testing.T) {
 		if err := w.mgmt.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := lab.Until(within(t, 40*time.Second), "the server to be back in touch", func() error {
+		if err := lab.Until(within(t, 2*time.Minute), "the server to be back in touch", func() error {
 			st, err := server.Status(ctx)
 			if err == nil && st.State != "connected" {
 				err = fmt.Errorf("state %s", st.State)
@@ -233,7 +233,7 @@ func TestSpoiltFilesAndCollisions(t *testing.T) {
 func TestJoiningThatCannotWork(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false, "new-1", "new-2")
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t, 9*time.Minute)
 	// The machine's service runs; it is not part of the network.
 	joining := func(machine string) (*lab.Peer, func(key, name string) result) {
 		t.Helper()
@@ -242,7 +242,7 @@ func TestJoiningThatCannotWork(t *testing.T) {
 			t.Fatal(err)
 		}
 		return p, func(key, name string) result {
-			c := p.Command(within(t, 30*time.Second), "", w.lab.Program("lanyard"), "up", w.mgmt.Join, "--setup-key-file", "-", "--name", name)
+			c := p.Command(within(t, 90*time.Second), "", w.lab.Program("lanyard"), "up", w.mgmt.Join, "--setup-key-file", "-", "--name", name)
 			c.Stdin = strings.NewReader(key + "\n")
 			return finish(c)
 		}
@@ -273,7 +273,7 @@ func TestJoiningThatCannotWork(t *testing.T) {
 	w.admin("setup-key", "revoke", revoked.Info.ID)
 	sentence(t, "a revoked key", up(revoked.Key, "new-1"), "wrong, used up or expired")
 	short := key("--expires", "1s") // it would enrol the machine before that: it is tried when it has ended
-	if err := lab.Until(within(t, 20*time.Second), "the key's end", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the key's end", func() error {
 		if out := w.admin("setup-key", "list"); !strings.Contains(out, "expired") {
 			return errors.New(out)
 		}
@@ -306,7 +306,7 @@ func TestJoiningThatCannotWork(t *testing.T) {
 		t.Error(err)
 	}
 	w.admin("peer", "remove", "new-1")
-	if err := lab.Until(within(t, 20*time.Second), "the removal", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the removal", func() error {
 		st, err := fresh.Status(ctx)
 		if err == nil && st.State != "removed" {
 			err = errors.New(st.State)

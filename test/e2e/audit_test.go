@@ -14,7 +14,7 @@ import (
 )
 
 func (w *world) auditLog(flags ...string) ([]audit.Event, error) {
-	out, err := w.mgmt.Admin(within(w.t, 20*time.Second), append([]string{"audit", "--json"}, flags...)...)
+	out, err := w.mgmt.Admin(within(w.t, 60*time.Second), append([]string{"audit", "--json"}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func TestAuditHoldsEverySessionOnce(t *testing.T) {
 			return err
 		}
 	}
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	if err := lab.Until(ctx, "the first audit events", ended(before)); err != nil {
 		t.Fatal(err)
 	}

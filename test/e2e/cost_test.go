@@ -25,7 +25,7 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 	w.login("ann")
 	m := w.machine("ann")
 	own := filepath.Join(m.Scratch(), "state", "default", "ssh_config")
-	text, err := m.Output(within(t, 20*time.Second), "", "cat", own)
+	text, err := m.Output(within(t, 60*time.Second), "", "cat", own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,20 +45,20 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 	if call == nil || strings.Count(grown, "\nHost ") != machines {
 		t.Fatalf("the grown drop-in:\n%s", grown)
 	}
-	out, err := m.Output(within(t, 20*time.Second), "", "ssh", "-T", "-F", with, "-G", "machine-200")
+	out, err := m.Output(within(t, 60*time.Second), "", "ssh", "-T", "-F", with, "-G", "machine-200")
 	if err != nil || !strings.Contains(out, "stricthostkeychecking true") || !strings.Contains(out, "lanyard-default-") {
 		t.Fatalf("the grown drop-in does not hold for its last machine: %v\n%s", err, out)
 	}
 	// cpu is the least of many runs, made in turns: what else goes on here adds to it and never takes away.
 	cpu := func(argv ...string) time.Duration {
 		t.Helper()
-		c := m.Command(within(t, 20*time.Second), "", argv...)
+		c := m.Command(within(t, 60*time.Second), "", argv...)
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("%q: %v\n%s", argv, err, out)
 		}
 		return c.ProcessState.UserTime() + c.ProcessState.SystemTime()
 	}
-	entry, err := m.Output(within(t, 20*time.Second), "", "getent", "passwd", strconv.Itoa(os.Getuid()))
+	entry, err := m.Output(within(t, 60*time.Second), "", "getent", "passwd", strconv.Itoa(os.Getuid()))
 	if err != nil {
 		t.Fatal(err)
 	}

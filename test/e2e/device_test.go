@@ -27,7 +27,7 @@ func TestDeviceLogin(t *testing.T) {
 	}
 	code := func(t *testing.T, p *lab.Process) string {
 		t.Helper()
-		m, err := p.Match(within(t, 20*time.Second), shownCode)
+		m, err := p.Match(within(t, 60*time.Second), shownCode)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,16 +41,16 @@ func TestDeviceLogin(t *testing.T) {
 			last = "C"
 		}
 		for range 5 {
-			if out, err := w.peers[desk].TypeCode(within(t, 30*time.Second), good[:8]+last, people["ann"]); err == nil || !strings.Contains(out, "no such code") {
+			if out, err := w.peers[desk].TypeCode(within(t, 90*time.Second), good[:8]+last, people["ann"]); err == nil || !strings.Contains(out, "no such code") {
 				t.Fatalf("a wrong code: %v\n%s", err, out)
 			}
 		}
-		if out, err := w.peers[desk].TypeCode(within(t, 30*time.Second), good, people["ann"]); err == nil || !strings.Contains(out, "no such code") {
+		if out, err := w.peers[desk].TypeCode(within(t, 90*time.Second), good, people["ann"]); err == nil || !strings.Contains(out, "no such code") {
 			t.Errorf("the right code afterwards: %v\n%s", err, out)
 		}
 		select {
 		case <-p.Done():
-		case <-time.After(20 * time.Second):
+		case <-time.After(90 * time.Second):
 			t.Fatalf("the login goes on waiting\n%s", p.Text())
 		}
 		if lab.ExitCode(p.Err()) == 0 || !strings.Contains(p.Text(), "start again for a new one") {
@@ -59,7 +59,7 @@ func TestDeviceLogin(t *testing.T) {
 	})
 	t.Run("the right code", func(t *testing.T) {
 		p := begin(t)
-		pages, err := w.peers[desk].TypeCode(within(t, 40*time.Second), code(t, p), people["ann"])
+		pages, err := w.peers[desk].TypeCode(within(t, 2*time.Minute), code(t, p), people["ann"])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestDeviceLogin(t *testing.T) {
 		}
 		select {
 		case <-p.Done():
-		case <-time.After(30 * time.Second):
+		case <-time.After(90 * time.Second):
 			t.Fatalf("the login goes on waiting\n%s", p.Text())
 		}
 		if lab.ExitCode(p.Err()) != 0 || !strings.Contains(p.Text(), "You are ann <ann@example.com>.") {

@@ -22,12 +22,12 @@ func TestPolicyKeepsFileTransferToItsFolders(t *testing.T) {
 	}
 	w.admin("policy", "add", "carol", "--from", "user:"+people["carol"].Email, "--to", "tag:web", "--as", w.as, "--can", "sftp", "--sftp-path", "~/in")
 	run := func(program string, args ...string) result {
-		return finish(w.machine("carol").SSH(within(t, 30*time.Second), "carol", program, args...))
+		return finish(w.machine("carol").SSH(within(t, 90*time.Second), "carol", program, args...))
 	}
 	if err := w.peers[desk].Write("/home/carol/file", "carol", 0o644, []byte("hello\n")); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Until(within(t, 20*time.Second), "the folder alone to be granted", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the folder alone to be granted", func() error {
 		if r := run("scp", "-q", "file", w.target+":/home/deploy/in/"); r.code != 0 {
 			return fmt.Errorf("scp into the folder: %s", r)
 		}
@@ -46,7 +46,7 @@ func TestPolicyKeepsFileTransferToItsFolders(t *testing.T) {
 			t.Errorf("%s: %s", what, r)
 		}
 	}
-	if err := lab.Until(within(t, 20*time.Second), "the audit log", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the audit log", func() error {
 		events, err := w.auditLog()
 		if err != nil {
 			return err

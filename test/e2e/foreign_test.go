@@ -29,7 +29,7 @@ func TestClientOfOnesOwnMaking(t *testing.T) {
 	w := openSmall(t)
 	w.admin("policy", "add", "web", "--from", "everyone", "--to", "tag:web", "--as", "deploy")
 	w.ready()
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	w.login("carol")
 	own := w.peers[desk]
 	key := w.loginFile("carol")
@@ -50,7 +50,7 @@ func TestClientOfOnesOwnMaking(t *testing.T) {
 	// The version is the first thing that a client says.
 	if err := own.Run(ctx, "", "python3", "-c", `
 import socket, sys
-s = socket.create_connection((sys.argv[1], 22), 10)
+s = socket.create_connection((sys.argv[1], 22), 60)
 s.sendall(("SSH-2.0-Own" + sys.argv[2] + "\r\n").encode())
 s.settimeout(2)
 try:
@@ -86,13 +86,10 @@ except OSError: pass`, addr, title); err != nil {
 		return nil
 	})
 	w.admin("user", "block", people["carol"].Email)
-	answered := time.Now()
-	_, tree, err := s.ended(answered, 10*time.Second)
-	if err != nil {
+	watch := lab.StartWatch()
+	defer watch.Stop()
+	if _, _, err := s.endsInTime(watch); err != nil {
 		t.Fatal(err)
-	}
-	if tree > time.Second {
-		t.Errorf("the session's processes ended %s after the block, want within 1 s", tree)
 	}
 	if !regexp.MustCompile(`\[blocked\]`).MatchString(s.Text()) {
 		t.Errorf("it was not told why: %q", s.Text())
@@ -125,7 +122,7 @@ except OSError: pass`, addr, title); err != nil {
 // plain checks that nothing that people look at has control characters in it, and that what stands for the title does.
 func (w *world) plain(t *testing.T, machine string) {
 	t.Helper()
-	ctx := within(t, 40*time.Second)
+	ctx := within(t, 2*time.Minute)
 	shown := map[string]string{"lanyard-mgmt audit": w.admin("audit")}
 	st, err := w.peers[machine].Lanyard(ctx, "", "status")
 	if err != nil {
@@ -149,7 +146,7 @@ func TestEveryForwardAndTransferIsCountedOnce(t *testing.T) {
 	w := openSmall(t)
 	w.admin("policy", "add", "web", "--from", "everyone", "--to", "tag:web", "--as", "deploy", "--can", "shell,exec,pty,sftp,forward-local,forward-remote")
 	w.ready()
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	w.login("ann")
 	client, server := w.peers[laptop], w.peers[web]
 	const local, remote = 7, 5

@@ -37,7 +37,7 @@ while True:
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Stop() })
-	if err := lab.Until(within(t, 20*time.Second), address, func() error {
+	if err := lab.Until(within(t, 60*time.Second), address, func() error {
 		if !strings.Contains(p.Text(), "listens") {
 			return fmt.Errorf("it does not listen yet: %s", p.Text())
 		}
@@ -56,7 +56,7 @@ if address.startswith("/"):
     s = socket.socket(socket.AF_UNIX)
     s.connect(address)
 else:
-    s = socket.create_connection(("127.0.0.1", int(address)), 3)
+    s = socket.create_connection(("127.0.0.1", int(address)), 30)
 sys.stdout.write(s.makefile().readline())
 `, address))
 	return strings.TrimSpace(r.out)
@@ -82,7 +82,7 @@ func TestForwardsOfEveryKindCrossTheTunnel(t *testing.T) {
 	client, server := w.peers[laptop], w.peers[web]
 	until := func(t *testing.T, what string, f func() string, want string) {
 		t.Helper()
-		if err := lab.Until(within(t, 20*time.Second), what, func() error {
+		if err := lab.Until(within(t, 60*time.Second), what, func() error {
 			if got := f(); got != want {
 				return fmt.Errorf("got %q, want %q", got, want)
 			}
@@ -91,7 +91,7 @@ func TestForwardsOfEveryKindCrossTheTunnel(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 
 	t.Run("-R", func(t *testing.T) {
 		answers(t, client, "ann", "7001", "from the laptop")

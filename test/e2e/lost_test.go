@@ -21,7 +21,7 @@ import (
 func TestLostLaptop(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false, taken)
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t, 9*time.Minute)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -52,7 +52,7 @@ func TestLostLaptop(t *testing.T) {
 		must(w.peers[desk].Write(to, "carol", 0o600, b))
 	}
 	stolen := func() result {
-		return finish(w.peers[desk].SSH(within(t, 30*time.Second), "carol", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i", "/tmp/stolen",
+		return finish(w.peers[desk].SSH(within(t, 90*time.Second), "carol", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i", "/tmp/stolen",
 			"-o", "CertificateFile=/tmp/stolen-cert.pub", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", w.as+"@"+address, "echo in"))
 	}
 	api := func() []attempt {
@@ -79,25 +79,31 @@ func TestLostLaptop(t *testing.T) {
 			Unreached []string                         `json:"unreached"`
 		} `json:"effect"`
 	}
+	asked := lab.StartWatch()
+	defer asked.Stop()
 	said := w.admin("--json", "peer", "lost", laptop)
-	answered := time.Now()
+	// The answer waits for a second for the machines: one that was held up may have missed that.
+	heldUp := time.Since(asked.Began()) > time.Second && asked.Took() < time.Second
+	watch := lab.StartWatch()
+	defer watch.Stop()
 	if err := json.Unmarshal([]byte(said), &out); err != nil {
 		t.Fatalf("%v: %s", err, said)
 	}
 	for _, s := range []*live{first, second} {
 		for s.processes() > 0 {
-			if time.Since(answered) > 10*time.Second {
+			if time.Since(watch.Began()) > hang {
 				t.Fatalf("a session of the lost machine goes on:\n%s", s.Text())
 			}
 			time.Sleep(2 * time.Millisecond)
 		}
 	}
-	took := time.Since(answered)
+	took := time.Since(watch.Began())
 	t.Logf("the sessions had ended %s after the answer", took)
-	if took > time.Second {
-		t.Errorf("the sessions of the lost machine ended after %s; want 1 s", took)
+	if less := watch.Less(took); less > time.Second {
+		t.Errorf("the sessions of the lost machine ended after %s, of which this machine held programs up for %s; want 1 s", took, took-less)
 	}
-	if e := out.Effect; len(e.Ended) != 2 || e.Ended[0].Peer != web || !slices.Equal(e.Reached, []string{web}) || !slices.Equal(e.Unreached, []string{taken}) {
+	late := heldUp && slices.Equal(out.Effect.Unreached, []string{taken, web}) // it says so, then
+	if e := out.Effect; !late && (len(e.Ended) != 2 || e.Ended[0].Peer != web || !slices.Equal(e.Reached, []string{web}) || !slices.Equal(e.Unreached, []string{taken})) {
 		t.Errorf("it tells of other sessions and machines: %s", said)
 	}
 	if l := out.Object.Logins; len(l) != 2 || l[0].User != people["ann"].Email || l[1].User != people["bob"].Email {
@@ -105,7 +111,7 @@ func TestLostLaptop(t *testing.T) {
 	}
 
 	// The lost machine itself, which does not know yet: its key opens no tunnel.
-	if r := finish(w.peers[laptop].Command(within(t, 20*time.Second), "ann", "ssh", "-F", "none", "-o", "ConnectTimeout=4", w.as+"@"+address, "true")); r.code != 255 || !strings.Contains(r.err, "timed out") {
+	if r := finish(w.peers[laptop].Command(within(t, 60*time.Second), "ann", "ssh", "-F", "none", "-o", "ConnectTimeout=4", w.as+"@"+address, "true")); r.code != 255 || !strings.Contains(r.err, "timed out") {
 		t.Errorf("through the lost machine's tunnel: %s", r)
 	}
 	if r := stolen(); r.code != 255 || !strings.Contains(r.err, "[revoked]") {
@@ -117,7 +123,7 @@ func TestLostLaptop(t *testing.T) {
 		}
 	}
 	w.unmute(laptop)
-	if err := lab.Until(within(t, 30*time.Second), "the lost machine to hear of it", func() error {
+	if err := lab.Until(within(t, 90*time.Second), "the lost machine to hear of it", func() error {
 		s, err := w.peers[laptop].Status(ctx)
 		if err == nil && s.State != "removed" {
 			err = fmt.Errorf("it is %s", s.State)

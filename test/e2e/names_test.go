@@ -14,7 +14,7 @@ import (
 func TestNamesResolveForEveryProgramUntilDown(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false)
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	client := w.peers[laptop]
 	before, err := client.Output(ctx, "", "cat", "/etc/hosts")
 	if err != nil {
@@ -29,9 +29,12 @@ func TestNamesResolveForEveryProgramUntilDown(t *testing.T) {
 		ip, _, _ := strings.Cut(r.out, " ")
 		return ip
 	}
-	if got := resolves("web-1.lanyard.internal"); got != addr {
-		t.Errorf("web-1 resolves to %q, not to %s:\n%s", got, addr, before)
-	}
+	until(t, "the name", func() error {
+		if got := resolves("web-1.lanyard.internal"); got != addr {
+			return fmt.Errorf("web-1 resolves to %q, not to %s:\n%s", got, addr, before)
+		}
+		return nil
+	})
 	if got := resolves("localhost"); got != "127.0.0.1" {
 		t.Errorf("localhost resolves to %q", got)
 	}
@@ -43,7 +46,7 @@ func TestNamesResolveForEveryProgramUntilDown(t *testing.T) {
 	if _, err := client.Lanyard(ctx, "", "down"); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Until(within(t, 20*time.Second), "the names are gone", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the names are gone", func() error {
 		if after, err := client.Output(ctx, "", "cat", "/etc/hosts"); err != nil || strings.Contains(after, "Lanyard") {
 			return fmt.Errorf("%v: %s", err, after)
 		}
@@ -86,10 +89,10 @@ func justFits(t *testing.T, w *world, addr string) {
 	if err := client.Write("/home/ann/.ssh/known_hosts", "ann", 0o600, []byte(host+","+addr+",web-1 "+stale)); err != nil {
 		t.Fatal(err)
 	}
-	if r := finish(client.SSH(within(t, 20*time.Second), "ann", "ssh", host, "id -un")); r.code != 0 || r.out != "deploy\n" || r.err != "" {
+	if r := finish(client.SSH(within(t, 60*time.Second), "ann", "ssh", host, "id -un")); r.code != 0 || r.out != "deploy\n" || r.err != "" {
 		t.Errorf("without an account, with another key in known_hosts: %s", r)
 	}
-	if out, err := client.Output(within(t, 20*time.Second), "ann", "bash", "-c", completed); err != nil || !strings.Contains("\n"+out, "\n"+host) {
+	if out, err := client.Output(within(t, 60*time.Second), "ann", "bash", "-c", completed); err != nil || !strings.Contains("\n"+out, "\n"+host) {
 		t.Errorf("bash completes %q (%v), want %s", out, err, host)
 	}
 }

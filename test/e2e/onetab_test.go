@@ -25,7 +25,7 @@ func TestTenSSHOpenOneTab(t *testing.T) {
 	for i := range n {
 		all.Go(func() {
 			// Each in a terminal of its own.
-			c := w.peers[laptop].SSH(within(t, 60*time.Second), "ann", "script", "-qec", "ssh "+w.target+" echo reached", "/dev/null")
+			c := w.peers[laptop].SSH(within(t, 3*time.Minute), "ann", "script", "-qec", "ssh "+w.target+" echo reached", "/dev/null")
 			c.Env = append(c.Env, env...)
 			results[i] = finish(c)
 		})

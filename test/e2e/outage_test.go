@@ -26,7 +26,7 @@ const spoolDir = "/var/lib/lanyard/default/spool"
 func (w *world) eventually(person, want string, args ...string) {
 	w.t.Helper()
 	var last result
-	if err := lab.Until(within(w.t, 30*time.Second), "ssh", func() error {
+	if err := lab.Until(within(w.t, 90*time.Second), "ssh", func() error {
 		if last = w.ssh(person, args...); last.out != want {
 			return errors.New(last.String())
 		}
@@ -41,7 +41,7 @@ func (w *world) eventually(person, want string, args ...string) {
 func TestRebootWithTheManagementServerDead(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false)
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t, 9*time.Minute)
 	t.Run("others see who is on, and who is not", func(t *testing.T) {
 		w := w.on(t)
 		w.sees("online")
@@ -84,7 +84,7 @@ func TestRebootWithTheManagementServerDead(t *testing.T) {
 	if err := w.mgmt.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Until(within(t, 40*time.Second), "the server to be back in touch", func() error {
+	if err := lab.Until(within(t, 2*time.Minute), "the server to be back in touch", func() error {
 		st, err := w.peers[web].Status(ctx)
 		if err == nil && (st.State != "connected" || st.Audit.Pending > 0) {
 			err = fmt.Errorf("%s, %d events wait", st.State, st.Audit.Pending)
@@ -108,7 +108,7 @@ func TestKillsLoseNoAuditEvent(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0))
-	ctx := within(t, 5*time.Minute)
+	ctx := within(t, 12*time.Minute)
 	for i := range kills {
 		s := w.open("ann") // and commands beside it, at the moment of the kill
 		q, err := w.peers[laptop].Start(fmt.Sprintf("short-%d", i), "ann", "bash", "-c",
@@ -141,7 +141,7 @@ func TestKillsLoseNoAuditEvent(t *testing.T) {
 	}
 	w.eventually("ann", "at last\n", "echo at last")
 	var sent, got []audit.Event
-	if err := lab.Until(within(t, time.Minute), "the same events at both ends", func() (err error) {
+	if err := lab.Until(within(t, 3*time.Minute), "the same events at both ends", func() (err error) {
 		if sent, err = spooled(w.peers[web]); err != nil {
 			return err
 		}
@@ -167,9 +167,16 @@ func TestKillsLoseNoAuditEvent(t *testing.T) {
 	if interrupted == 0 {
 		t.Error("no session was open at a kill: the test tried nothing")
 	}
-	if r, err := spool.Verify(w.peers[web].Path(spoolDir)); err != nil || r.Broken != "" || r.Events != len(sent) {
-		t.Errorf("the spool's chain: %+v, %v; want %d events", r, err, len(sent))
-	}
+	until(t, "the spool's chain", func() error { // an ssh of the last turn may have come a moment ago
+		r, err := spool.Verify(w.peers[web].Path(spoolDir))
+		if err != nil || r.Broken != "" {
+			t.Fatalf("the spool's chain: %+v, %v", r, err)
+		}
+		if sent, err = spooled(w.peers[web]); err == nil && r.Events != len(sent) {
+			err = fmt.Errorf("%d events, want %d", r.Events, len(sent))
+		}
+		return err
+	})
 	if out := w.admin("audit", "verify"); !strings.Contains(out, "each where its machine put it") {
 		t.Errorf("the management server's chain: %s", out)
 	}

@@ -25,14 +25,14 @@ import (
 func TestTwoPeopleOnOneMachineStayApart(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false)
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t, 12*time.Minute)
 	m := w.peers[laptop]
 	w.login("ann")
 	if r := w.ssh("ann", "echo in for $LANYARD_USER"); r.out != "in for ann@example.com\n" {
 		t.Fatalf("ann herself: %s", r)
 	}
 	key := w.identity(t, "ann")
-	bobs := func(args ...string) result { return finish(m.SSH(within(t, 20*time.Second), "bob", "ssh", args...)) }
+	bobs := func(args ...string) result { return finish(m.SSH(within(t, 60*time.Second), "bob", "ssh", args...)) }
 
 	t.Run("her key's path", func(t *testing.T) {
 		r := bobs("-o", "BatchMode=yes", "-i", key, "-o", "CertificateFile="+key+"-cert.pub", w.target, "true")
@@ -90,7 +90,7 @@ func TestTwoPeopleOnOneMachineStayApart(t *testing.T) {
 			t.Errorf("logout: %v %q", err, out)
 		}
 		ask := func(account, socket, method, path, body string) attempt {
-			r := finish(m.Command(within(t, 20*time.Second), account, w.lab.Program("hostile"), "ask", socket, method, path, body))
+			r := finish(m.Command(within(t, 60*time.Second), account, w.lab.Program("hostile"), "ask", socket, method, path, body))
 			var a attempt
 			if r.code != 0 {
 				return attempt{Said: r.err}
@@ -147,7 +147,7 @@ func TestTwoPeopleOnOneMachineStayApart(t *testing.T) {
 		}
 		defer own.Stop()
 		socket := "/home/ann/.local/state/lanyard/anns.sock"
-		if err := lab.Until(within(t, 20*time.Second), "ann's own service", func() error {
+		if err := lab.Until(within(t, 60*time.Second), "ann's own service", func() error {
 			if a := ask("ann", socket, "GET", ipc.RouteStatus, ""); !a.Accepted {
 				return fmt.Errorf("%+v", a)
 			}
@@ -184,7 +184,7 @@ func TestTwoPeopleOnOneMachineStayApart(t *testing.T) {
 		}
 		select {
 		case <-login.Done():
-		case <-time.After(20 * time.Second):
+		case <-time.After(90 * time.Second):
 		}
 		if login.Err() != nil || !strings.Contains(login.Text(), people["ann"].Email) {
 			t.Errorf("ann's sign-in: %v\n%s", login.Err(), login.Text())
@@ -252,7 +252,7 @@ func (w *world) begin(t *testing.T, account string) *signIn {
 // link is what the browser was opened with.
 func (s *signIn) link(t *testing.T) (link string) {
 	t.Helper()
-	if err := lab.Until(within(t, 20*time.Second), "the sign-in's link", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the sign-in's link", func() error {
 		b, err := os.ReadFile(s.m.Path(s.note))
 		link = string(b)
 		return err
@@ -266,7 +266,7 @@ func (s *signIn) link(t *testing.T) (link string) {
 func (s *signIn) port(t *testing.T) string {
 	t.Helper()
 	s.link(t)
-	out, err := s.m.Output(within(t, 20*time.Second), "", "ss", "-Hltnp", "src", "127.0.0.1")
+	out, err := s.m.Output(within(t, 60*time.Second), "", "ss", "-Hltnp", "src", "127.0.0.1")
 	ports := regexp.MustCompile(`127\.0\.0\.1:(\d+).*"lanyard"`).FindAllStringSubmatch(out, -1)
 	if err != nil || len(ports) != 1 {
 		t.Fatalf("ports of the sign-in: %v\n%s", err, out)
@@ -282,7 +282,7 @@ func (w *world) browser(t *testing.T, m *lab.Peer, account, person, link string)
 		t.Fatal(err)
 	}
 	defer os.Remove(m.Path(secret))
-	c := m.Command(within(t, 30*time.Second), account, w.lab.Program("browser"), link)
+	c := m.Command(within(t, 90*time.Second), account, w.lab.Program("browser"), link)
 	c.Env = append(c.Env, "DEMO_LOGIN_FILE="+secret, "DEMO_CA="+w.mgmt.CA())
 	return finish(c)
 }

@@ -14,7 +14,7 @@ import (
 func (w *world) sees(want string) {
 	w.t.Helper()
 	began := time.Now()
-	if err := lab.Until(within(w.t, time.Minute), "web-1 to be "+want, func() error {
+	if err := lab.Until(within(w.t, 3*time.Minute), "web-1 to be "+want, func() error {
 		st, err := w.peers[laptop].Status(w.t.Context())
 		if err != nil {
 			return err

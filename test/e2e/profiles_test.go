@@ -16,7 +16,7 @@ func TestTwoNetworksWithTheSameMachineNamesNeverClash(t *testing.T) {
 	needsRoot(t)
 	const office2, other = "office-2", "other"
 	w := open(t, false, office2, other)
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -48,8 +48,8 @@ func TestTwoNetworksWithTheSameMachineNamesNeverClash(t *testing.T) {
 	}
 	reaches := func(host, machine string) {
 		t.Helper()
-		if err := lab.Until(within(t, 30*time.Second), host+" to be "+machine, func() error {
-			r := finish(w.peers[laptop].SSH(within(t, 20*time.Second), "ann", "ssh", "deploy@"+host, "hostname"))
+		if err := lab.Until(within(t, 90*time.Second), host+" to be "+machine, func() error {
+			r := finish(w.peers[laptop].SSH(within(t, 60*time.Second), "ann", "ssh", "deploy@"+host, "hostname"))
 			if r.code != 0 || strings.TrimSpace(r.out) != machine {
 				return fmt.Errorf("%s", r)
 			}

@@ -29,7 +29,7 @@ var mallory = lab.Person{Email: "mallory@example.com", Password: "mallory has a 
 // openPrompts is a network where people without Lanyard's certificate may sign in at ssh's prompt, from their own machines.
 func openPrompts(t *testing.T) *world {
 	t.Helper()
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	l, err := lab.Open(ctx, lab.Options{
 		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{office, web, annsBox, evilBox, evilHost, phone},
 		Accounts: []string{"ann", "deploy"},
@@ -97,7 +97,7 @@ type prompted struct {
 func (w *world) clients(command string) map[string][]string {
 	w.t.Helper()
 	// What a person copies from their administrator.
-	out, err := w.peers[annsBox].Output(within(w.t, 20*time.Second), "ann", "sh", "-c", "ssh-keyscan -t ed25519 "+w.target+" 2>/dev/null | ssh-keygen -lf -")
+	out, err := w.peers[annsBox].Output(within(w.t, 60*time.Second), "ann", "sh", "-c", "ssh-keyscan -T 60 -t ed25519 "+w.target+" 2>/dev/null | ssh-keygen -lf -")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ var shownCode = regexp.MustCompile(`type the code\s+([A-Z]{4}-[A-Z]{4})`)
 
 func (p *prompted) code() string {
 	p.w.t.Helper()
-	m, err := p.Match(within(p.w.t, 30*time.Second), shownCode)
+	m, err := p.Match(within(p.w.t, 90*time.Second), shownCode)
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func (p *prompted) code() string {
 // signIn types the code on the phone and returns what the pages said.
 func (w *world) signIn(code string, who lab.Person) string {
 	w.t.Helper()
-	pages, err := w.peers[phone].TypeCode(within(w.t, 40*time.Second), code, who)
+	pages, err := w.peers[phone].TypeCode(within(w.t, 2*time.Minute), code, who)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func (p *prompted) finish() int {
 	io.WriteString(p.enter, "\n")
 	select {
 	case <-p.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(90 * time.Second):
 		p.w.t.Fatalf("the client did not end\n%s", p.Text())
 	}
 	return lab.ExitCode(p.Err())
@@ -235,7 +235,7 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 		p := w.start(annsBox, "used", w.clients("echo in")["dbclient"]...)
 		code := p.code()
 		w.signIn(code, people["ann"])
-		if _, err := w.peers[phone].TypeCode(within(t, 30*time.Second), code, people["ann"]); err == nil {
+		if _, err := w.peers[phone].TypeCode(within(t, 90*time.Second), code, people["ann"]); err == nil {
 			t.Error("the code was good twice")
 		}
 		if exit := p.finish(); exit != 0 {
@@ -248,11 +248,11 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 		p := w.start(annsBox, "live", w.clients("echo session open; sleep 1000")["dbclient"]...)
 		w.signIn(p.code(), people["ann"])
 		io.WriteString(p.enter, "\n")
-		if _, err := p.Match(within(t, 20*time.Second), sessionOpen); err != nil {
+		if _, err := p.Match(within(t, 60*time.Second), sessionOpen); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "the session alone in the list", func() error { // those before may be at their end still
-			st, err := w.peers[web].Status(within(t, 20*time.Second))
+			st, err := w.peers[web].Status(within(t, 60*time.Second))
 			if err == nil && (len(st.Sessions) != 1 || st.Sessions[0].User != people["ann"].Email || st.Sessions[0].Source != annsBox) {
 				err = fmt.Errorf("who is on web-1: %+v", st.Sessions)
 			}
@@ -261,7 +261,7 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 		w.admin("user", "block", people["ann"].Email)
 		select {
 		case <-p.Done():
-		case <-time.After(10 * time.Second):
+		case <-time.After(90 * time.Second):
 			t.Fatalf("the session is still there\n%s", p.Text())
 		}
 		if !strings.Contains(p.Text(), "[blocked]") {
@@ -271,7 +271,7 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 	})
 	t.Run("the audit log", func(t *testing.T) {
 		w := w.on(t)
-		if err := lab.Until(within(t, 20*time.Second), "the events", func() error {
+		if err := lab.Until(within(t, 60*time.Second), "the events", func() error {
 			out := w.admin("audit", "--json")
 			for _, want := range []string{`"detail":"for one session"`, `"type":"session.start"`, `"reason":"own-device"`, `"reason":"blocked"`} {
 				if !strings.Contains(strings.ReplaceAll(out, `": `, `":`), want) {
@@ -292,22 +292,22 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 		p := w.start(annsBox, "away", clients["dbclient"]...)
 		select {
 		case <-p.Done():
-		case <-time.After(30 * time.Second):
+		case <-time.After(90 * time.Second):
 			t.Fatalf("the client waits\n%s", p.Text())
 		}
 		if n := strings.Count(p.Text(), "Lanyard:"); n != 1 || !strings.Contains(p.Text(), "[sign-in-unreachable]") {
 			t.Errorf("%d lines\n%s", n, p.Text())
 		}
-		if err := w.mgmt.Start(within(t, 20*time.Second)); err != nil {
+		if err := w.mgmt.Start(within(t, 60*time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	})
 	t.Run("off without a policy", func(t *testing.T) {
 		w := w.on(t)
-		if err := lab.Until(within(t, 20*time.Second), "the prompts' end", func() error { // web-1 may be on its way back
+		if err := lab.Until(within(t, 60*time.Second), "the prompts' end", func() error { // web-1 may be on its way back
 			w.prompts("")
 			p := w.start(annsBox, "off", w.clients("echo in")["ssh"]...)
-			if _, err := p.Match(within(t, 20*time.Second), shownCode); err == nil {
+			if _, err := p.Match(within(t, 60*time.Second), shownCode); err == nil {
 				p.Kill()
 				return errors.New("a code is shown")
 			}
@@ -334,7 +334,7 @@ func (w *world) relay(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(p.Kill)
-		if _, err := p.Match(within(t, 20*time.Second), regexp.MustCompile("waiting for victims")); err != nil {
+		if _, err := p.Match(within(t, 60*time.Second), regexp.MustCompile("waiting for victims")); err != nil {
 			t.Fatal(err)
 		}
 		return p
@@ -344,7 +344,7 @@ func (w *world) relay(t *testing.T) {
 	p := w.start(annsBox, "relay-control", victim(evilBox)...)
 	w.signIn(p.code(), mallory)
 	io.WriteString(p.enter, "\n")
-	if _, err := own.Match(within(t, 20*time.Second), regexp.MustCompile(`got in: deploy`)); err != nil {
+	if _, err := own.Match(within(t, 60*time.Second), regexp.MustCompile(`got in: deploy`)); err != nil {
 		t.Fatalf("mallory from his own machine: %v", err)
 	}
 	p = w.start(annsBox, "relay-victim", victim(evilBox)...)
@@ -355,12 +355,12 @@ func (w *world) relay(t *testing.T) {
 		}
 	}
 	io.WriteString(p.enter, "\n")
-	if _, err := own.Match(within(t, 20*time.Second), regexp.MustCompile(`refused: .*\[own-device\]`)); err != nil {
+	if _, err := own.Match(within(t, 60*time.Second), regexp.MustCompile(`refused: .*\[own-device\]`)); err != nil {
 		t.Errorf("from mallory's machine: %v", err)
 	}
 	// From a server that is nobody's own there is no prompt to pass on.
 	p = w.start(annsBox, "relay-host", victim(evilHost)...)
-	if _, err := host.Match(within(t, 20*time.Second), regexp.MustCompile(`refused: .*\[own-device\]`)); err != nil {
+	if _, err := host.Match(within(t, 60*time.Second), regexp.MustCompile(`refused: .*\[own-device\]`)); err != nil {
 		t.Errorf("from a server: %v\n%s", err, p.Text())
 	}
 	if strings.Contains(p.Text(), "type the code") {
@@ -371,7 +371,7 @@ func (w *world) relay(t *testing.T) {
 	p = w.start(annsBox, "relay-named", victim(evilHost)...)
 	w.signIn(p.code(), people["ann"])
 	io.WriteString(p.enter, "\n")
-	if _, err := host.Match(within(t, 20*time.Second), regexp.MustCompile(`got in: deploy`)); err != nil {
+	if _, err := host.Match(within(t, 60*time.Second), regexp.MustCompile(`got in: deploy`)); err != nil {
 		t.Errorf("from a machine that the rule names: %v", err)
 	}
 	w.prompts("own")

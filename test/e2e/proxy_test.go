@@ -26,7 +26,7 @@ import (
 // own CA. Joining, following and signing in work by HTTPS_PROXY and SSL_CERT_FILE, and not without.
 func TestBehindAProxyAndACorporateCA(t *testing.T) {
 	needsRoot(t)
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	const gate = "gate"
 	l, err := lab.Open(ctx, lab.Options{
 		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{office, laptop, web, gate}, Accounts: []string{"ann", "deploy"},
@@ -70,7 +70,7 @@ func TestBehindAProxyAndACorporateCA(t *testing.T) {
 		k, err := w.mgmt.SetupKey(ctx, tag)
 		must(err)
 		must(p.Write("/root/key", "", 0o600, []byte(k+"\n")))
-		return p.Lanyard(within(t, 40*time.Second), "", append([]string{"up", w.mgmt.Join, "--setup-key-file", "/root/key", "--name", p.Name}, more...)...)
+		return p.Lanyard(within(t, 2*time.Minute), "", append([]string{"up", w.mgmt.Join, "--setup-key-file", "/root/key", "--name", p.Name}, more...)...)
 	}
 
 	w.peers[web], err = w.mgmt.Service(ctx, web, trust)
@@ -106,12 +106,12 @@ func TestBehindAProxyAndACorporateCA(t *testing.T) {
 	env, done, err := laptops.Browser("ann", people["ann"])
 	must(err)
 	defer done()
-	login := laptops.Command(within(t, 40*time.Second), "ann", l.Program("lanyard"), "login")
+	login := laptops.Command(within(t, 2*time.Minute), "ann", l.Program("lanyard"), "login")
 	login.Env = append(append(login.Env, env...), trust, through)
 	if out, err := login.CombinedOutput(); err != nil {
 		t.Fatalf("sign in: %v\n%s", err, out)
 	}
-	c := laptops.SSH(within(t, 30*time.Second), "ann", "ssh", w.target, "echo in")
+	c := laptops.SSH(within(t, 90*time.Second), "ann", "ssh", w.target, "echo in")
 	c.Env = append(c.Env, trust, through)
 	if r := finish(c); r.out != "in\n" {
 		t.Errorf("ssh: %s", r)
@@ -122,7 +122,7 @@ func TestBehindAProxyAndACorporateCA(t *testing.T) {
 	}
 	w.listens(t)
 	// The password of the proxy stays here.
-	bundle := laptops.Command(within(t, 40*time.Second), "", l.Program("lanyard"), "bundle", "/root/b.zip")
+	bundle := laptops.Command(within(t, 2*time.Minute), "", l.Program("lanyard"), "bundle", "/root/b.zip")
 	bundle.Env = append(bundle.Env, trust, through)
 	if out, err := bundle.CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
@@ -145,7 +145,7 @@ func (w *world) listens(t *testing.T) {
 	table, after, _ := strings.Cut(rest, "<!-- /ports -->")
 	seen := map[string]bool{}
 	for _, name := range []string{office, laptop, web} {
-		out, err := w.lab.Machine(name).Output(within(t, 20*time.Second), "", "ss", "-Hltun")
+		out, err := w.lab.Machine(name).Output(within(t, 60*time.Second), "", "ss", "-Hltun")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,7 +27,7 @@ type attempt struct {
 
 func (w *world) attempts(t *testing.T, on *lab.Peer, env []string, args ...string) []attempt {
 	t.Helper()
-	c := on.Command(within(t, time.Minute), "", append([]string{w.lab.Program("hostile")}, args...)...)
+	c := on.Command(within(t, 3*time.Minute), "", append([]string{w.lab.Program("hostile")}, args...)...)
 	c.Env = append(c.Env, env...)
 	r := finish(c)
 	if r.code != 0 {
@@ -53,7 +53,7 @@ var captured = regexp.MustCompile(`"certificate":"([^"]+)"`)
 func TestWhatAHostileServerCapturesIsWorthNothing(t *testing.T) {
 	needsRoot(t)
 	w := open(t, false, taken)
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t, 9*time.Minute)
 	evil, err := w.mgmt.Enrol(ctx, taken, lab.Joining{Tags: []string{"tag:web"}, SSH: true})
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestWhatAHostileServerCapturesIsWorthNothing(t *testing.T) {
 		}
 	})
 	t.Run("each refusal is in the audit log", func(t *testing.T) {
-		if err := lab.Until(within(t, 20*time.Second), "the refusals", func() error {
+		if err := lab.Until(within(t, 60*time.Second), "the refusals", func() error {
 			events, err := w.auditLog()
 			if err != nil {
 				return err

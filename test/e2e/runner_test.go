@@ -17,7 +17,7 @@ import (
 func TestRunnersAccessIsForItsAccountOnly(t *testing.T) {
 	needsRoot(t)
 	a := openAutomation(t, false)
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t, 9*time.Minute)
 	bob := people["bob"]
 	must := func(err error) {
 		t.Helper()
@@ -36,7 +36,7 @@ func TestRunnersAccessIsForItsAccountOnly(t *testing.T) {
 	must(err)
 	by := func(account string, args ...string) result {
 		args = append([]string{"-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no", "-o", "ConnectTimeout=5"}, args...)
-		return finish(a.peers[runner].SSH(within(t, 20*time.Second), account, "ssh", args...))
+		return finish(a.peers[runner].SSH(within(t, 60*time.Second), account, "ssh", args...))
 	}
 	const script = "echo in as $(id -un) for $LANYARD_USER"
 	none := func(account, as string) result {

@@ -27,7 +27,7 @@ const work = "work" // runs somebody else's OpenID provider
 func openSmall(t *testing.T, flags ...string) *world {
 	t.Helper()
 	needsRoot(t)
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	l, err := lab.Open(ctx, lab.Options{
 		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: []string{office, laptop, desk, web, work},
 		Accounts: []string{"ann", "bob", "carol", "deploy"},
@@ -64,7 +64,7 @@ func openSmall(t *testing.T, flags ...string) *world {
 // ready waits until the machines know of the policies.
 func (w *world) ready() {
 	w.t.Helper()
-	ctx := within(w.t, 40*time.Second)
+	ctx := within(w.t, 2*time.Minute)
 	err := w.peers[web].Serves(ctx)
 	for _, name := range []string{laptop, desk} {
 		err = errors.Join(err, w.peers[name].Knows(ctx, web))
@@ -77,7 +77,7 @@ func (w *world) ready() {
 // fw runs nft on a machine.
 func (w *world) fw(machine string, args ...string) {
 	w.t.Helper()
-	if err := w.lab.Machine(machine).Run(within(w.t, 20*time.Second), "", append([]string{"nft"}, args...)...); err != nil {
+	if err := w.lab.Machine(machine).Run(within(w.t, 60*time.Second), "", append([]string{"nft"}, args...)...); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -110,7 +110,7 @@ func (w *world) unmute(machine string) {
 // Who stops reporting loses the sessions within max_token_age and login_grace, from the server's side; who reports
 // keeps them, without doing anything for it.
 func TestSilentClientLosesItsSession(t *testing.T) {
-	const age, grace = 10 * time.Second, 4 * time.Second
+	const age, grace = 10 * time.Second, 8 * time.Second
 	w := openSmall(t, "--login-grace", grace.String())
 	w.admin("policy", "add", "web", "--from", "everyone", "--to", "tag:web", "--as", "deploy", "--max-token-age", age.String())
 	w.ready()
@@ -119,7 +119,7 @@ func TestSilentClientLosesItsSession(t *testing.T) {
 	silent, honest := w.open("ann"), w.open("carol")
 	w.mute(laptop, "ann")
 	muted := time.Now()
-	_, tree, err := silent.ended(muted, age+grace+15*time.Second)
+	_, tree, err := silent.ended(muted, age+grace+hang)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestSilentClientLosesItsSession(t *testing.T) {
 	if r := w.ssh("ann", "echo", "back"); r.code != 0 || strings.TrimSpace(r.out) != "back" {
 		t.Errorf("the first ssh after the silence: %s", r)
 	}
-	if err := lab.Until(within(t, time.Minute), "carol's session to outlive the bound", func() error {
+	if err := lab.Until(within(t, 3*time.Minute), "carol's session to outlive the bound", func() error {
 		if !honest.alive() {
 			t.Fatalf("carol's session ended too:\n%s", honest.Text())
 		}
@@ -163,7 +163,7 @@ func TestCutOffServerAdmitsNobodyPastTheMapsAge(t *testing.T) {
 	daily, forever := w.open("carol"), w.open("ann")
 	w.mute(web, "")
 	cut := time.Now()
-	_, tree, err := daily.ended(cut, age+20*time.Second)
+	_, tree, err := daily.ended(cut, age+hang)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestCutOffServerAdmitsNobodyPastTheMapsAge(t *testing.T) {
 		t.Errorf("the session of the rule that stays ended:\n%s", forever.Text())
 	}
 	w.unmute(web)
-	if err := lab.Until(within(t, 60*time.Second), "carol to get in again", func() error {
+	if err := lab.Until(within(t, 3*time.Minute), "carol to get in again", func() error {
 		if r := w.ssh("carol", "true"); r.code != 0 {
 			return errors.New(r.String())
 		}
@@ -201,7 +201,7 @@ func TestMachinesLimitsEndAndRefuseSessions(t *testing.T) {
 	s := w.open("ann")
 	limit := func(text string) {
 		t.Helper()
-		if err := w.peers[web].Run(within(t, 20*time.Second), "", "mkdir", "-p", "/etc/lanyard"); err != nil {
+		if err := w.peers[web].Run(within(t, 60*time.Second), "", "mkdir", "-p", "/etc/lanyard"); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.peers[web].Write("/etc/lanyard/limits.yaml", "", 0o644, []byte(text)); err != nil {
@@ -209,14 +209,14 @@ func TestMachinesLimitsEndAndRefuseSessions(t *testing.T) {
 		}
 	}
 	limit("accounts: [carol]\n")
-	if _, _, err := s.ended(time.Now(), 15*time.Second); err != nil {
+	if _, _, err := s.ended(time.Now(), hang); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.check("limits"); err != nil {
 		t.Error(err)
 	}
 	as := func(person, account string) result {
-		return finish(w.machine(person).SSH(within(t, 20*time.Second), person, "ssh", account+"@"+strings.TrimPrefix(w.target, "deploy@"), "true"))
+		return finish(w.machine(person).SSH(within(t, 60*time.Second), person, "ssh", account+"@"+strings.TrimPrefix(w.target, "deploy@"), "true"))
 	}
 	if r := as("carol", "deploy"); r.code != 255 || !strings.Contains(r.err, "[limits]") {
 		t.Errorf("an account that is not offered: %s", r)
@@ -227,7 +227,7 @@ func TestMachinesLimitsEndAndRefuseSessions(t *testing.T) {
 	limit("acounts: [carol]\n")
 	until := func(what string, f func() error) {
 		t.Helper()
-		if err := lab.Until(within(t, 20*time.Second), what, f); err != nil {
+		if err := lab.Until(within(t, 60*time.Second), what, f); err != nil {
 			t.Error(err)
 		}
 	}
@@ -238,7 +238,7 @@ func TestMachinesLimitsEndAndRefuseSessions(t *testing.T) {
 		return nil
 	})
 	for _, command := range []string{"status", "doctor"} {
-		out, _ := w.peers[web].Lanyard(within(t, 30*time.Second), "", command) // doctor fails when it finds something
+		out, _ := w.peers[web].Lanyard(within(t, 90*time.Second), "", command) // doctor fails when it finds something
 		if !strings.Contains(out, "admits nobody") || !strings.Contains(out, "/etc/lanyard/limits.yaml") || !strings.Contains(out, "acounts") {
 			t.Errorf("lanyard %s: %s", command, out)
 		}
@@ -269,7 +269,7 @@ func (w *world) issuer() *issuer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := p.Match(within(w.t, 20*time.Second), regexp.MustCompile(`ready at`)); err != nil {
+	if _, err := p.Match(within(w.t, 60*time.Second), regexp.MustCompile(`ready at`)); err != nil {
 		w.t.Fatal(err)
 	}
 	pem, err := os.ReadFile(m.Path("/tmp/issuer.pem"))
@@ -303,7 +303,7 @@ func (i *issuer) set(pairs ...string) {
 func (i *issuer) curl(args ...string) string {
 	i.w.t.Helper()
 	at, _, _ := strings.Cut(strings.TrimPrefix(i.url, "https://"), "/")
-	out, err := i.w.lab.Machine(work).Output(within(i.w.t, 20*time.Second), "",
+	out, err := i.w.lab.Machine(work).Output(within(i.w.t, 60*time.Second), "",
 		append([]string{"curl", "-sS", "--fail", "--cacert", "/tmp/issuer.pem", "https://" + at + "/control"}, args...)...)
 	if err != nil {
 		i.w.t.Fatal(err)
@@ -373,7 +373,7 @@ func TestDirectIssuer(t *testing.T) {
 	w.ready()
 	login := func(person string) {
 		t.Helper()
-		out, err := w.machine(person).Login(within(t, 40*time.Second), person, lab.Person{Email: person + "@work.example", Password: "x"}, "--issuer", is.url)
+		out, err := w.machine(person).Login(within(t, 2*time.Minute), person, lab.Person{Email: person + "@work.example", Password: "x"}, "--issuer", is.url)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -397,7 +397,7 @@ func TestDirectIssuer(t *testing.T) {
 	// explains: the same word as ssh says, from the engine that decides.
 	explains := func(t *testing.T, code string) {
 		t.Helper()
-		r := finish(w.peers[desk].Command(within(t, 30*time.Second), "carol", w.lab.Program("lanyard"), "explain", w.target))
+		r := finish(w.peers[desk].Command(within(t, 90*time.Second), "carol", w.lab.Program("lanyard"), "explain", w.target))
 		if !strings.Contains(r.out+r.err, "["+code+"]") || (r.code == 0) != (code == "ok") {
 			t.Errorf("explain, want [%s]: %s", code, r)
 		}
@@ -464,7 +464,7 @@ func TestDirectIssuer(t *testing.T) {
 		before := is.tell().Revoked
 		logout := func(want string) {
 			t.Helper()
-			out, err := w.machine("ann").Lanyard(within(t, 20*time.Second), "ann", "logout")
+			out, err := w.machine("ann").Lanyard(within(t, 60*time.Second), "ann", "logout")
 			if got := fmt.Sprintln(out, err); !strings.Contains(got, want) || (err == nil) == strings.Contains(want, "could not be told") {
 				t.Errorf("logout: %s", got)
 			}
@@ -487,29 +487,32 @@ func TestDirectIssuer(t *testing.T) {
 		w.reject(desk, "carol")
 		is.set("rotate", "hidden")
 		w.expire("carol")
-		before := is.tell().JWKS
+		before, began := is.tell().JWKS, time.Now()
+		// A machine asks once in ten seconds at most, however often it meets such a token.
+		most := func() int { return 1 + int(time.Since(began)/(10*time.Second)) }
 		for range 6 {
 			if r := w.ssh("carol", "true"); r.code != 255 || !strings.Contains(r.err, "[signature]") {
 				t.Fatalf("%s", r)
 			}
 		}
 		until(t, "the provider to be asked", func() error {
-			if n := is.tell().JWKS - before; n != 1 {
+			if n := is.tell().JWKS - before; n < 1 || n > most() {
 				return fmt.Errorf("it was asked for its keys %d times", n)
 			}
 			return nil
 		})
+		hidden := is.tell().JWKS - before
 		is.set("publish", "1")
 		w.eventually("carol", "in\n", "echo in") // nobody did anything but publish the key
-		if n := is.tell().JWKS - before; n != 2 {
-			t.Errorf("it was asked for its keys %d times", n)
+		if n := is.tell().JWKS - before; n <= hidden || n > most() {
+			t.Errorf("it was asked for its keys %d times, %d of them before it published the key", n, hidden)
 		}
 		w.unmute(desk)
 	})
 	t.Run("has a clock that is fast", func(t *testing.T) {
 		w := w.on(t)
 		is.set("backdate", "-10m")
-		out, err := w.peers[desk].Login(within(t, 40*time.Second), "carol", lab.Person{Email: "carol@work.example", Password: "x"}, "--issuer", is.url)
+		out, err := w.peers[desk].Login(within(t, 2*time.Minute), "carol", lab.Person{Email: "carol@work.example", Password: "x"}, "--issuer", is.url)
 		if err == nil || !strings.Contains(out, "[clock-skew]") {
 			t.Errorf("a sign-in of the future: %v\n%s", err, out)
 		}
@@ -525,14 +528,18 @@ func TestDirectIssuer(t *testing.T) {
 		w := w.on(t)
 		login("carol")
 		s, kid := w.open("carol"), is.tell().KID
+		watch := lab.StartWatch()
+		defer watch.Stop()
 		out := w.admin("issuer", "distrust", "--", kid)
-		if _, _, err := s.ended(time.Now(), 10*time.Second); err != nil {
+		// The answer waits for the machine for a second: one that was held up may have missed that, which it says then.
+		late := time.Since(watch.Began()) > time.Second && watch.Took() < time.Second && strings.Contains(out, "NOT in force yet on "+web)
+		if _, _, err := s.ended(time.Now(), hang); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.check("distrusted"); err != nil {
 			t.Error(err)
 		}
-		if !strings.Contains(out, "ended session") {
+		if !late && !strings.Contains(out, "ended session") {
 			t.Errorf("the answer names no session: %s", out)
 		}
 		explains(t, "distrusted")
@@ -547,7 +554,7 @@ func TestDirectIssuer(t *testing.T) {
 		w := w.on(t)
 		s := w.open("carol")
 		w.admin("issuer", "remove", is.url)
-		if _, _, err := s.ended(time.Now(), 10*time.Second); err != nil {
+		if _, _, err := s.ended(time.Now(), hang); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.check("issuer"); err != nil {

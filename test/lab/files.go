@@ -49,7 +49,7 @@ func ListFiles(keep string, roots ...string) Files {
 func (f Files) Diff(before Files) []string {
 	var out []string
 	for p := range f {
-		if !before[p] {
+		if _, err := os.Lstat(p); !before[p] && err == nil { // else it was somebody's for a moment
 			out = append(out, "+ "+p)
 		}
 	}

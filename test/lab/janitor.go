@@ -53,7 +53,7 @@ func janitorMain(dir string) {
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
 	}
 	if strings.Contains(dir, "/lanyard-lab-") {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := remove(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "lab: clean up:", err)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Options says what to build.
@@ -240,10 +241,19 @@ func (l *Lab) Close() error {
 		l.tell.Close()
 		errs = append(errs, l.janitor.Wait())
 	}
-	if _, err := os.Stat(l.Dir); err == nil {
-		errs = append(errs, os.RemoveAll(l.Dir))
-	}
+	errs = append(errs, remove(l.Dir))
 	return errors.Join(errs...)
+}
+
+// remove removes a folder that programs at their end may still write to.
+func remove(dir string) (err error) {
+	for range 100 {
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
 }
 
 func copyFile(from, to string, mode os.FileMode) error {

@@ -72,7 +72,7 @@ func TestMachinesOwnTheirFilesAndNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := Until(ctx, "a connection from one to two", func() error {
 		return one.Run(ctx, "ann", "bash", "-c", "read -r x </dev/tcp/"+two.Addr+"/22 && [[ $x == SSH-* ]]")
@@ -117,7 +117,7 @@ func TestKilledLabLeavesNothing(t *testing.T) {
 	}
 	_ = c.Process.Kill()
 	_ = c.Wait()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := Until(ctx, "the janitor", func() error {
 		if _, err := os.Stat(dir); err == nil {

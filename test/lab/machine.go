@@ -43,7 +43,7 @@ func (m *Machine) release() {
 		go func() { defer close(done); _ = m.holder.Wait() }()
 		select {
 		case <-done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			_ = m.holder.Process.Kill()
 			<-done
 		}

@@ -94,7 +94,7 @@ func (p *Peer) StartDaemon(ctx context.Context) (err error) {
 	if p.Daemon, err = p.Start(name, "", p.argv...); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return Until(ctx, "the daemon on "+p.Name, func() error {
 		select {
@@ -174,9 +174,9 @@ func (p *Peer) Overlay(ctx context.Context) (string, error) {
 	return s.Self.Addr4, nil
 }
 
-// Knows waits until this peer's map holds the named one.
+// Knows waits until this peer's map holds the named one, and its ssh is told of it, which is a moment later.
 func (p *Peer) Knows(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return Until(ctx, p.Name+" to hear of "+name, func() error {
 		s, err := p.Status(ctx)
@@ -185,11 +185,31 @@ func (p *Peer) Knows(ctx context.Context, name string) error {
 		}
 		for _, o := range s.Peers {
 			if o.Name == name {
-				return nil
+				return p.told(o.Name)
 			}
 		}
 		return fmt.Errorf("%d peers, none is %s", len(s.Peers), name)
 	})
+}
+
+// told checks that ssh's configuration names a machine.
+func (p *Peer) told(name string) error {
+	profile := "default"
+	if len(p.profile) > 0 {
+		profile = p.profile[1]
+	}
+	file := filepath.Join(p.dir, "state", profile, "ssh_config")
+	if p.lab.Root {
+		file = "/etc/ssh/ssh_config.d/20-lanyard.conf"
+		if profile != "default" {
+			file = "/etc/ssh/ssh_config.d/20-lanyard-" + profile + ".conf"
+		}
+	}
+	text, err := os.ReadFile(p.Path(file))
+	if err == nil && !strings.Contains(string(text), name+".") {
+		err = fmt.Errorf("%s does not name %s", file, name)
+	}
+	return err
 }
 
 // SSHName is what ssh on this peer calls the named one: the short name where an administrator approved it.
@@ -208,7 +228,7 @@ func (p *Peer) SSHName(ctx context.Context, name string) (string, error) {
 
 // Serves waits until this peer serves SSH.
 func (p *Peer) Serves(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return Until(ctx, p.Name+" to serve SSH", func() error {
 		s, err := p.Status(ctx)
@@ -231,7 +251,7 @@ func (p *Peer) Login(ctx context.Context, account string, who Person, args ...st
 
 // signIn runs a program that opens the scripted browser, in which somebody signs in.
 func (p *Peer) signIn(ctx context.Context, account string, who Person, argv ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	env, done, err := p.Browser(account, who)
 	if err != nil {
@@ -264,7 +284,7 @@ func (p *Peer) Browser(account string, who Person) (env []string, done func(), e
 // TypeCode signs somebody in for whoever shows a code: at the management server's page, with a browser of this machine.
 // It returns what the pages said.
 func (p *Peer) TypeCode(ctx context.Context, code string, who Person) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	env, done, err := p.Browser("", who)
 	if err != nil {

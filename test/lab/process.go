@@ -64,7 +64,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Err is how the program ended; only after Done.
 func (p *Process) Err() error { return p.err }
 
-// Stop asks the program to end, kills it after 10 seconds, and waits. An unclean end of a running one is an error.
+// Stop asks the program to end, kills it after a minute, and waits. An unclean end of a running one is an error.
 func (p *Process) Stop() error {
 	if p.stopped.Swap(true) {
 		<-p.done
@@ -81,11 +81,11 @@ func (p *Process) Stop() error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 	}
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	<-p.done
-	return fmt.Errorf("%s on %s did not stop within 10 seconds and was killed", p.Name, p.m.Name)
+	return fmt.Errorf("%s on %s did not stop within a minute and was killed", p.Name, p.m.Name)
 }
 
 // Kill ends the program at once, as a power cut would.
@@ -103,7 +103,7 @@ func (p *Process) PID() int {
 	if !p.m.lab.Root {
 		return p.cmd.Process.Pid
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		pid := p.cmd.Process.Pid
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))

@@ -76,9 +76,18 @@ func debian(t *testing.T) string {
 			return
 		}
 		part := tree + ".part"
-		os.RemoveAll(part)
-		run(t, "mmdebstrap", "--quiet", "--variant=minbase",
-			"--include="+treePackages, "bookworm", part)
+		for try := 1; ; try++ { // of downloads
+			os.RemoveAll(part)
+			out, err := exec.CommandContext(t.Context(), "mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=Acquire::Retries \"5\"",
+				"--include="+treePackages, "bookworm", part).CombinedOutput()
+			if err == nil {
+				break
+			}
+			if try == 3 {
+				t.Fatalf("mmdebstrap: %v\n%s", err, out)
+			}
+			t.Logf("mmdebstrap, once more: %v\n%s", err, out)
+		}
 		// Machines have no other sshd unless a test starts it.
 		if err := os.Remove(filepath.Join(part, "etc/systemd/system/multi-user.target.wants/ssh.service")); err != nil {
 			t.Fatal(err)
@@ -186,7 +195,7 @@ func (b *box) start() {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.stop)
-	until(t, 60*time.Second, b.name+" boots", func() error {
+	until(t, 180*time.Second, b.name+" boots", func() error {
 		kids, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", b.nspawn.Process.Pid, b.nspawn.Process.Pid))
 		if err != nil || len(strings.Fields(string(kids))) == 0 {
 			return fmt.Errorf("no first process: %s", b.log)
@@ -225,7 +234,7 @@ func (b *box) command(ctx context.Context, name string, args ...string) *exec.Cm
 
 // try runs a program on the machine.
 func (b *box) try(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(b.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 6*time.Minute)
 	defer cancel()
 	out, err := b.command(ctx, name, args...).CombinedOutput()
 	return string(out), err

@@ -77,7 +77,7 @@ func network(t *testing.T, w *town, r release) (office, web, runner *box) {
 	}
 	mgmt := func(args ...string) string { return office.do("lanyard-mgmt", args...) }
 	var join []string
-	until(t, 30*time.Second, "the join command in the log", func() error {
+	until(t, 90*time.Second, "the join command in the log", func() error {
 		log := office.journal()
 		if join = regexp.MustCompile(`lanyard up (https://\S+)`).FindStringSubmatch(log); join == nil {
 			return errors.New(log)
@@ -123,7 +123,7 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 		t.Fatalf("the service is %s", s)
 	}
 	const target = "deploy@web-1.lanyard.internal"
-	until(t, 40*time.Second, "ssh", func() error {
+	until(t, 120*time.Second, "ssh", func() error {
 		out, err := runner.as("ansible", "ssh", target, "id -un; sudo -n true; cat /proc/self/status | grep CapBnd")
 		if !strings.HasPrefix(out, "deploy\n") {
 			return fmt.Errorf("%w: %s\n%s", err, out, web.journal())
@@ -136,7 +136,7 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 
 	// A gigabyte, held back so that it takes longer than the upgrade.
 	runner.do("runuser", "-u", "ansible", "--", "dd", "if=/dev/urandom", "of=/home/ansible/big", "bs=1M", "count=1024", "status=none")
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	scp := runner.command(ctx, "runuser", "-u", "ansible", "--", "env", "HOME=/home/ansible", "scp", "-q", "-l", "400000", "/home/ansible/big", target+":big")
 	copying := make(chan error, 1)
@@ -154,7 +154,7 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 		}
 		return fi.Size()
 	}
-	until(t, 60*time.Second, "scp begins", func() error {
+	until(t, 180*time.Second, "scp begins", func() error {
 		if size() < 16<<20 {
 			return errors.New("not yet")
 		}
@@ -200,12 +200,12 @@ func TestInstalledMachinesReachEachOtherAndOutliveAnUpgrade(t *testing.T) {
 	default:
 	}
 	office.do("lanyard-mgmt", "policy", "remove", "playbooks")
-	long.ends(t, 5*time.Second, "A policy change ended your access")
+	long.ends(t, time.Minute, "A policy change ended your access")
 	web.oldEnds()
 	office.do("lanyard-mgmt", "policy", "add", "playbooks", "--from", "machine:runner/ansible", "--to", "tag:web", "--as", "deploy")
 	// Both ends of both sessions are in the audit log.
-	until(t, 20*time.Second, "audit", func() error {
-		out := office.do("lanyard-mgmt", "audit", "--json")
+	until(t, 60*time.Second, "audit", func() error {
+		out := office.do("lanyard-mgmt", "audit", "--json", "-n", "0")
 		starts, ends := strings.Count(out, `"session.start"`), strings.Count(out, `"session.end"`)
 		if starts < 4 || starts != ends {
 			return fmt.Errorf("%d starts, %d ends", starts, ends)

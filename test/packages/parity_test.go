@@ -127,7 +127,7 @@ func sessionsAreOpenSSHs(t *testing.T, office, web, runner *box) {
 	}}
 	options := []string{"-o", "LogLevel=ERROR", "-o", "SetEnv=LC_TIME=C LANG=C LD_PRELOAD=/y.so FOO=bar COLORTERM=truecolor"}
 	session := func(d door, user string, flags []string, input string, command ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 		defer cancel()
 		args := slices.Concat([]string{"-u", "ansible", "--", "env", "HOME=/home/ansible", "TERM=xterm", "ssh"}, d.args, options, flags, []string{user + "@" + d.host}, command)
 		c := runner.command(ctx, "runuser", args...)
@@ -140,7 +140,7 @@ func sessionsAreOpenSSHs(t *testing.T, office, web, runner *box) {
 	}
 	for _, d := range []door{ours, sshds} {
 		for _, user := range []string{"deploy", "dora"} {
-			until(t, 40*time.Second, d.name+" lets "+user+" in", func() error {
+			until(t, 120*time.Second, d.name+" lets "+user+" in", func() error {
 				if out, err := session(d, user, nil, "", "true"); err != nil {
 					return fmt.Errorf("%w: %s", err, out)
 				}
@@ -186,7 +186,7 @@ func sessionsAreOpenSSHs(t *testing.T, office, web, runner *box) {
 	}
 	web.do("install", "-o", "70000", "-g", "70000", "/dev/null", "/home/dora/.hushlogin")
 	// A change of the configuration is seen within two seconds.
-	if err := lab.Until(within(t, 20*time.Second), "the new configuration", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the new configuration", func() error {
 		out, err := session(ours, "deploy", nil, "", "echo $EDITOR")
 		if err == nil && !strings.Contains(out, "vim") {
 			err = fmt.Errorf("EDITOR is %q", out)
@@ -198,7 +198,7 @@ func sessionsAreOpenSSHs(t *testing.T, office, web, runner *box) {
 	// Whoever is at their end still has a terminal, whose number the next one does not get then.
 	forgotten := func() {
 		t.Helper()
-		until(t, 30*time.Second, "the login manager has forgotten the sessions", func() error {
+		until(t, 90*time.Second, "the login manager has forgotten the sessions", func() error {
 			if out := web.do("loginctl", "--no-legend", "list-sessions") + web.do("who") + web.do("find", "/dev/pts", "-name", "[0-9]*"); strings.TrimSpace(out) != "" {
 				return errors.New(out)
 			}
@@ -264,7 +264,7 @@ func sessionsAreOpenSSHs(t *testing.T, office, web, runner *box) {
 	}
 	// And nothing stays.
 	forgotten()
-	until(t, 20*time.Second, "last", func() error {
+	until(t, 60*time.Second, "last", func() error {
 		if out := web.do("last", "-w", "deploy"); strings.Contains(out, "still logged in") || strings.Count(out, "pts/") < 4 {
 			return fmt.Errorf("it says\n%s", out)
 		}

@@ -212,14 +212,14 @@ func TestPlatformWorksHereAndOnWindows(t *testing.T) {
 	dirs := looked(t)
 	onLinux := func(program, dir string) (string, []byte, error) {
 		profile := program + ".cover"
-		c := exec.CommandContext(within(t, 3*time.Minute), program, "-test.v", "-test.timeout=2m", "-test.coverprofile="+profile)
+		c := exec.CommandContext(within(t, 9*time.Minute), program, "-test.v", "-test.timeout=5m", "-test.coverprofile="+profile)
 		c.Dir = filepath.Join("../..", dir)
 		out, err := c.CombinedOutput()
 		b, _ := os.ReadFile(profile)
 		return string(out), b, err
 	}
 	onWindows := func(program, _ string) (string, []byte, error) {
-		out, err := m.Run(within(t, 3*time.Minute), program, "-test.v", "-test.timeout=2m", `-test.coverprofile=C:\cover`)
+		out, err := m.Run(within(t, 9*time.Minute), program, "-test.v", "-test.timeout=5m", `-test.coverprofile=C:\cover`)
 		b, _ := os.ReadFile(m.Path(`C:\cover`))
 		return out, b, err
 	}

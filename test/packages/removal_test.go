@@ -50,7 +50,7 @@ func (b *box) enrolled(name string) {
 func (b *box) joinOwn() {
 	b.t.Helper()
 	var join []string
-	until(b.t, 20*time.Second, "the join command in the log", func() error {
+	until(b.t, 60*time.Second, "the join command in the log", func() error {
 		log := b.journal()
 		all := regexp.MustCompile(`lanyard up (https://\S+)`).FindAllStringSubmatch(log, -1)
 		if len(all) == 0 {
@@ -63,7 +63,7 @@ func (b *box) joinOwn() {
 	b.write("/root/key", key+"\n")
 	b.do("lanyard", "up", join[1], "--setup-key-file", "/root/key")
 	name := strings.TrimSpace(b.read("/etc/hostname"))
-	until(b.t, 20*time.Second, "the machine's own name", func() error {
+	until(b.t, 60*time.Second, "the machine's own name", func() error {
 		if hosts := b.read("/etc/hosts"); !strings.Contains(hosts, name+".lanyard.internal") {
 			return errors.New(hosts)
 		}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lanyard/test/lab"
 )
 
 // holdings is what a machine holds outside of what changes by itself: every path, with the content of small files.
@@ -80,9 +82,9 @@ func (b *box) back(unit string, answers ...string) {
 	took := time.Hour
 	for try := 0; try < 3 && took > most; try++ {
 		pid := b.property(unit, "MainPID")
-		killed := time.Now()
+		watch := lab.StartWatch()
 		b.do("kill", "-KILL", pid)
-		until(t, 30*time.Second, unit+" is back", func() error {
+		until(t, 90*time.Second, unit+" is back", func() error {
 			if out, err := b.try(answers[0], answers[1:]...); err != nil {
 				return fmt.Errorf("%w: %s", err, out)
 			}
@@ -91,8 +93,9 @@ func (b *box) back(unit string, answers ...string) {
 			}
 			return nil
 		})
-		took = time.Since(killed)
-		t.Logf("killed, %s was back after %s", unit, took.Round(time.Millisecond))
+		took = min(took, watch.Took())
+		t.Logf("killed, %s was back after %s", unit, time.Since(watch.Began()).Round(time.Millisecond))
+		watch.Stop()
 	}
 	if took > most {
 		t.Errorf("%s was back after %s, want 3 s", unit, took)
@@ -144,7 +147,7 @@ func TestServerFromAPlainProgram(t *testing.T) {
 	if err := trial.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, 20*time.Second, "the trial", func() error {
+	until(t, 60*time.Second, "the trial", func() error {
 		out, err := b.try("lanyard-mgmt", "user", "add", "ann@example.com", "--name", "Ann", "--admin")
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
@@ -262,7 +265,7 @@ func peerFromAPlainProgram(t *testing.T, b *box) {
 		t.Error("uninstalling touched the machine's identity")
 	}
 	b.do("lanyard", "service", "install")
-	until(t, 20*time.Second, "the machine is part of its network again", func() error {
+	until(t, 60*time.Second, "the machine is part of its network again", func() error {
 		if hosts := b.read("/etc/hosts"); !strings.Contains(hosts, "plain.lanyard.internal") {
 			return errors.New(hosts)
 		}

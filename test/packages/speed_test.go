@@ -40,7 +40,7 @@ func TestSessionsOfABootedMachineBeginFasterThanOpenSSHs(t *testing.T) {
 	one, _ := releases(t)
 	_, web, runner := network(t, w, one)
 	const target = "deploy@web-1.lanyard.internal"
-	until(t, 40*time.Second, "ssh", func() error {
+	until(t, 120*time.Second, "ssh", func() error {
 		out, err := runner.as("ansible", "ssh", target, "echo $XDG_SESSION_ID")
 		if err == nil && strings.TrimSpace(out) == "" {
 			err = fmt.Errorf("the session is not the login manager's\n%s", web.journal())
@@ -91,7 +91,7 @@ func TestSessionsOfABootedMachineBeginFasterThanOpenSSHs(t *testing.T) {
 			t.Fatalf("BENCH_PAIRS=%q is not a number of pairs", s)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	stop := make(chan struct{})
 	turning := make(chan error, 1)

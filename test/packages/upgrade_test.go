@@ -49,7 +49,7 @@ func (b *box) hold(target string) *held {
 	}
 	b.t.Cleanup(func() { _ = c.Process.Kill() })
 	go func() { h.ended <- c.Wait() }()
-	until(b.t, 30*time.Second, "a session that stays open", func() error {
+	until(b.t, 90*time.Second, "a session that stays open", func() error {
 		if !strings.Contains(h.text(), "it runs") {
 			return errors.New(h.text())
 		}
@@ -83,7 +83,7 @@ func (b *box) oldEnds() {
 // like one more.
 func (b *box) services(want int) {
 	b.t.Helper()
-	until(b.t, 20*time.Second, fmt.Sprintf("%d processes of the service", want), func() error {
+	until(b.t, 60*time.Second, fmt.Sprintf("%d processes of the service", want), func() error {
 		if out := strings.TrimSpace(b.do("sh", "-c", "ps -C lanyard -o args= | grep -c 'service run'")); out != strconv.Itoa(want) {
 			return fmt.Errorf("%s run", out)
 		}
@@ -137,8 +137,8 @@ func incompatible(t *testing.T, web, runner *box, target string) {
 	web.do("chmod", "755", "/usr/bin/lanyard.new")
 	web.do("mv", "/usr/bin/lanyard.new", "/usr/bin/lanyard")
 	web.do("systemctl", "restart", "lanyard")
-	session.ends(t, 10*time.Second, "upgraded to a version that cannot go on")
-	until(t, 20*time.Second, "ssh to the new service", func() error {
+	session.ends(t, time.Minute, "upgraded to a version that cannot go on")
+	until(t, 60*time.Second, "ssh to the new service", func() error {
 		out, err := runner.as("ansible", "ssh", target, "id -un")
 		if err != nil || !strings.HasSuffix(out, "deploy\n") {
 			return fmt.Errorf("%w: %s", err, out)

@@ -4,6 +4,7 @@ package packages
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -32,7 +33,7 @@ func TestServerOnWindows(t *testing.T) {
 		b, _ := os.ReadFile(m.Path(`C:\ProgramData\Lanyard-mgmt\server.log`))
 		return string(b)
 	}
-	if out, err := m.Run(within(t, time.Minute), program, "service", "install", "--listen", at); err != nil {
+	if out, err := m.Run(within(t, 3*time.Minute), program, "service", "install", "--listen", at); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, log())
 	}
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // whether it answers
@@ -43,13 +44,13 @@ func TestServerOnWindows(t *testing.T) {
 		}
 		return err
 	}
-	if err := lab.Until(within(t, 30*time.Second), "the server", answers); err != nil {
+	if err := lab.Until(within(t, 90*time.Second), "the server", answers); err != nil {
 		t.Fatalf("%v\n%s", err, log())
 	}
 	if !strings.Contains(log(), "lanyard up https://"+at+"#sha256=") {
 		t.Errorf("the log has no join command:\n%s", log())
 	}
-	service, err := m.Registry(within(t, time.Minute), `HKLM\System\CurrentControlSet\Services\lanyard-mgmt`)
+	service, err := m.Registry(within(t, 3*time.Minute), `HKLM\System\CurrentControlSet\Services\lanyard-mgmt`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,24 +59,27 @@ func TestServerOnWindows(t *testing.T) {
 			t.Errorf("the service's entry has no %s:\n%s", want, service)
 		}
 	}
-	if out, err := m.Run(within(t, time.Minute), program, "user", "add", "ann@example.com", "--name", "Ann", "--admin"); err != nil {
+	if out, err := m.Run(within(t, 3*time.Minute), program, "user", "add", "ann@example.com", "--name", "Ann", "--admin"); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := m.Run(within(t, time.Minute), program, "service", "uninstall"); err != nil {
+	if out, err := m.Run(within(t, 3*time.Minute), program, "service", "uninstall"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if answers() == nil {
-		t.Error("it still answers")
-	}
-	for _, line := range changed(before, snapshot(t, m)) {
-		if !strings.HasPrefix(line, "+ /ProgramData/Lanyard-mgmt") {
-			t.Errorf("uninstalling left or took %s", line)
+	if err := lab.Until(within(t, time.Minute), "the server's end", func() error {
+		if answers() == nil {
+			return errors.New("it still answers")
 		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
-	if out, err := m.Run(within(t, time.Minute), program, "service", "uninstall", "--purge"); err != nil {
+	if left := stays(t, m, before, func(line string) bool { return strings.HasPrefix(line, "+ /ProgramData/Lanyard-mgmt") }); len(left) > 0 {
+		t.Errorf("uninstalling left or took:\n%s", strings.Join(left, "\n"))
+	}
+	if out, err := m.Run(within(t, 3*time.Minute), program, "service", "uninstall", "--purge"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if left := changed(before, snapshot(t, m)); len(left) > 0 {
+	if left := stays(t, m, before, nil); len(left) > 0 {
 		t.Errorf("a purge left or took:\n%s", strings.Join(left, "\n"))
 	}
 }

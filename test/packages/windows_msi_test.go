@@ -63,7 +63,7 @@ func upgrading(t *testing.T, file string) string {
 	if err := os.WriteFile(to, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(within(t, time.Minute), "msibuild", to, "-q",
+	out, err := exec.CommandContext(within(t, 3*time.Minute), "msibuild", to, "-q",
 		"UPDATE `Upgrade` SET `Remove` = 'ALL UPGRADINGPRODUCTCODE=1' WHERE `ActionProperty` = 'WIX_UPGRADE_DETECTED'").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -76,7 +76,7 @@ func snapshot(t *testing.T, m *wine.Machine) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
 	for _, key := range []string{`HKLM\Software`, `HKLM\System\CurrentControlSet\Services`, `HKCU\Software`, `HKCU\Environment`} {
-		text, err := m.Registry(within(t, time.Minute), key)
+		text, err := m.Registry(within(t, 3*time.Minute), key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func snapshot(t *testing.T, m *wine.Machine) map[string]bool {
 // path is the machine's PATH. Wine's installer leaves a semicolon behind when it takes something out.
 func path(t *testing.T, m *wine.Machine) string {
 	t.Helper()
-	out, err := m.Run(within(t, time.Minute), "reg", "query", `HKLM\System\CurrentControlSet\Control\Session Manager\Environment`, "/v", "PATH")
+	out, err := m.Run(within(t, 3*time.Minute), "reg", "query", `HKLM\System\CurrentControlSet\Control\Session Manager\Environment`, "/v", "PATH")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +134,21 @@ func changed(before, after map[string]bool) (list []string) {
 	return list
 }
 
+// stays is what a machine holds that it did not hold before, or the other way round, once its programs had the time to
+// end: but for what may be so.
+func stays(t *testing.T, m *wine.Machine, before map[string]bool, may func(line string) bool) (left []string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; {
+		left = changed(before, snapshot(t, m))
+		if may != nil {
+			left = slices.DeleteFunc(left, may)
+		}
+		if len(left) == 0 || time.Now().After(end) {
+			return left
+		}
+	}
+}
+
 // services lists the command lines of the machine's lanyard.exe.
 func services(m *wine.Machine) (lines []string) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
@@ -154,18 +169,18 @@ func TestMSI(t *testing.T) {
 	one, two := msi(t, "1.0.0"), msi(t, "1.0.1")
 	o, m := openOffice(t), openWindows(t)
 	before, oldPath := snapshot(t, m), path(t, m)
-	key, err := o.mgmt.SetupKey(within(t, time.Minute), "tag:windows")
+	key, err := o.mgmt.SetupKey(within(t, 3*time.Minute), "tag:windows")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The machine's name is its own.
-	host, err := m.Run(within(t, time.Minute), "hostname")
+	host, err := m.Run(within(t, 3*time.Minute), "hostname")
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := strings.ToLower(strings.TrimSpace(host))
 	msiexec := func(args ...string) error {
-		_, err := m.Run(within(t, 2*time.Minute), "msiexec", append(args, "/qn")...)
+		_, err := m.Run(within(t, 6*time.Minute), "msiexec", append(args, "/qn")...)
 		return err
 	}
 	log := filepath.Join(m.Dir, "install.log")
@@ -184,7 +199,7 @@ func TestMSI(t *testing.T) {
 	if first.Tunnel.Mode != "userspace" {
 		t.Errorf("without wintun.dll the tunnel's mode is %q", first.Tunnel.Mode)
 	}
-	if err := lab.Until(within(t, 20*time.Second), "the service alone", func() error {
+	if err := lab.Until(within(t, 60*time.Second), "the service alone", func() error {
 		if got := services(m); len(got) != 1 || !strings.Contains(got[0], "service run") || !strings.Contains(got[0], `Program Files\Lanyard`) {
 			return fmt.Errorf("of Lanyard there runs %q", got)
 		}
@@ -192,7 +207,7 @@ func TestMSI(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) {
+	if r, err := m.Registry(within(t, 3*time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) {
 		t.Errorf("the registry does not hold the server's address (%v): %s", err, r)
 	}
 	if where := holds(t, m, key[:len(key)/2]); len(where) > 0 {
@@ -209,7 +224,7 @@ func TestMSI(t *testing.T) {
 	o.signInFor(name)
 	starts := func() bool {
 		t.Helper()
-		r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Microsoft\Windows\CurrentVersion\Run`)
+		r, err := m.Registry(within(t, 3*time.Minute), `HKLM\Software\Microsoft\Windows\CurrentVersion\Run`)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +235,7 @@ func TestMSI(t *testing.T) {
 	}
 	// Group Policy settles things; the service reads it when it starts, which the upgrade makes it do.
 	for _, v := range [][]string{{"AllowSSH", "REG_DWORD", "1"}, {"Userspace", "REG_DWORD", "1"}} {
-		if _, err := m.Run(within(t, time.Minute), "reg", "add", `HKLM\Software\Policies\Lanyard`, "/v", v[0], "/t", v[1], "/d", v[2], "/f"); err != nil {
+		if _, err := m.Run(within(t, 3*time.Minute), "reg", "add", `HKLM\Software\Policies\Lanyard`, "/v", v[0], "/t", v[1], "/d", v[2], "/f"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -239,21 +254,21 @@ func TestMSI(t *testing.T) {
 	if second.Self == nil || first.Self == nil || second.Self.ID != first.Self.ID {
 		t.Errorf("after an upgrade the machine is %+v, it was %+v", second.Self, first.Self)
 	}
-	if v, err := m.Run(within(t, time.Minute), installed, "--version"); err != nil || !strings.Contains(v, "1.0.1") {
+	if v, err := m.Run(within(t, 3*time.Minute), installed, "--version"); err != nil || !strings.Contains(v, "1.0.1") {
 		t.Errorf("after an upgrade the version is %q, %v", v, err)
 	}
-	if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) {
+	if r, err := m.Registry(within(t, 3*time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) {
 		t.Errorf("an upgrade lost the server's address (%v): %s", err, r)
 	}
 	ask()
-	said, err := m.Run(within(t, time.Minute), installed, "status")
+	said, err := m.Run(within(t, 3*time.Minute), installed, "status")
 	if want := `Settled by your administrator: allow_ssh, userspace (HKLM\SOFTWARE\Policies\Lanyard).`; err != nil || !strings.Contains(said, want) {
 		t.Errorf("status does not say %q (%v):\n%s", want, err, said)
 	}
-	if said, err := m.Run(within(t, time.Minute), installed, "up", "--allow-ssh=false"); err == nil || !strings.Contains(said+err.Error(), `settled allow_ssh for this machine; ask them to change it in HKLM\SOFTWARE\Policies\Lanyard`) {
+	if said, err := m.Run(within(t, 3*time.Minute), installed, "up", "--allow-ssh=false"); err == nil || !strings.Contains(said+err.Error(), `settled allow_ssh for this machine; ask them to change it in HKLM\SOFTWARE\Policies\Lanyard`) {
 		t.Errorf("somebody overrode the policy: %s, %v", said, err)
 	}
-	if _, err := m.Run(within(t, time.Minute), "reg", "delete", `HKLM\Software\Policies\Lanyard`, "/f"); err != nil {
+	if _, err := m.Run(within(t, 3*time.Minute), "reg", "delete", `HKLM\Software\Policies\Lanyard`, "/f"); err != nil {
 		t.Fatal(err)
 	}
 	if starts() {
@@ -262,26 +277,26 @@ func TestMSI(t *testing.T) {
 	if err := msiexec("/i", one); err == nil {
 		t.Error("a downgrade is not refused")
 	}
-	if v, err := m.Run(within(t, time.Minute), installed, "--version"); err != nil || !strings.Contains(v, "1.0.1") {
+	if v, err := m.Run(within(t, 3*time.Minute), installed, "--version"); err != nil || !strings.Contains(v, "1.0.1") {
 		t.Errorf("after a refused downgrade the version is %q, %v", v, err)
 	}
 
 	// What was switched off stays off, also when each version is deployed by the same command line. It goes before what the
 	// registry remembers, also with windows to see, where the registry is searched twice.
-	if _, err := m.Run(within(t, time.Minute), installed, "down"); err != nil {
+	if _, err := m.Run(within(t, 3*time.Minute), installed, "down"); err != nil {
 		t.Fatal(err)
 	}
 	three := msiOf(t, "1.0.2", windowsProgram(t, "lanyard.exe", "service", "1.0.1"))
-	if _, err := m.Run(within(t, time.Minute), "reg", "add", `HKLM\Software\Lanyard`, "/v", "ManagementURL", "/d", "https://remembered.example.com", "/f"); err != nil {
+	if _, err := m.Run(within(t, 3*time.Minute), "reg", "add", `HKLM\Software\Lanyard`, "/v", "ManagementURL", "/d", "https://remembered.example.com", "/f"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Run(within(t, 2*time.Minute), "msiexec", "/i", upgrading(t, three), "MANAGEMENT_URL="+o.mgmt.Join, "ALLOW_SSH=1"); err != nil {
+	if _, err := m.Run(within(t, 6*time.Minute), "msiexec", "/i", upgrading(t, three), "MANAGEMENT_URL="+o.mgmt.Join, "ALLOW_SSH=1"); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) || strings.Contains(r, "remembered.example.com") {
+	if r, err := m.Registry(within(t, 3*time.Minute), `HKLM\Software\Lanyard`); err != nil || !strings.Contains(r, o.mgmt.Join) || strings.Contains(r, "remembered.example.com") {
 		t.Errorf("the address that was given gave way to the one that the registry held (%v): %s", err, r)
 	}
-	if s, err := status(within(t, time.Minute), m, installed); err != nil || s.State != "down" {
+	if s, err := status(within(t, 3*time.Minute), m, installed); err != nil || s.State != "down" {
 		t.Errorf("an upgrade switched on what somebody had switched off: %+v, %v", s, err)
 	}
 	if starts() {
@@ -290,13 +305,18 @@ func TestMSI(t *testing.T) {
 	if err := msiexec("/x", three); err != nil {
 		t.Fatal(err)
 	}
-	if got := services(m); len(got) != 0 {
-		t.Errorf("still running: %q", got)
+	if err := lab.Until(within(t, time.Minute), "the service's end", func() error {
+		if got := services(m); len(got) != 0 {
+			return fmt.Errorf("still running: %q", got)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	if p := path(t, m); p != oldPath {
 		t.Errorf("the PATH is %q, it was %q", p, oldPath)
 	}
-	if left := changed(before, snapshot(t, m)); len(left) > 0 {
+	if left := stays(t, m, before, nil); len(left) > 0 {
 		t.Errorf("removal left or took:\n%s", strings.Join(left[:min(len(left), 60)], "\n"))
 	}
 }
@@ -307,7 +327,7 @@ func logged(t *testing.T, file, log, shown, key string) {
 	t.Helper()
 	tables := map[string]string{}
 	for _, table := range []string{"Property", "CustomAction"} {
-		out, err := exec.CommandContext(within(t, time.Minute), "msiinfo", "export", file, table).CombinedOutput()
+		out, err := exec.CommandContext(within(t, 3*time.Minute), "msiinfo", "export", file, table).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -345,13 +365,13 @@ func TestMSIJoinsWhatAPolicyNames(t *testing.T) {
 	one := msi(t, "1.0.0")
 	o, m := openOffice(t), openWindows(t)
 	for _, v := range [][]string{{"ManagementURL", "REG_SZ", o.mgmt.Join}, {"AllowSSH", "REG_DWORD", "1"}} {
-		if _, err := m.Run(within(t, time.Minute), "reg", "add", `HKLM\Software\Policies\Lanyard`, "/v", v[0], "/t", v[1], "/d", v[2], "/f"); err != nil {
+		if _, err := m.Run(within(t, 3*time.Minute), "reg", "add", `HKLM\Software\Policies\Lanyard`, "/v", v[0], "/t", v[1], "/d", v[2], "/f"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	names := map[string]bool{}
 	for _, property := range []string{"SETUP_KEY", "SETUP_KEY_FILE"} {
-		key, err := o.mgmt.SetupKey(within(t, time.Minute), "tag:windows")
+		key, err := o.mgmt.SetupKey(within(t, 3*time.Minute), "tag:windows")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -365,7 +385,7 @@ func TestMSIJoinsWhatAPolicyNames(t *testing.T) {
 			}
 			key = file
 		}
-		if out, err := m.Run(within(t, 2*time.Minute), "msiexec", "/i", one, property+"="+key, "/qn"); err != nil {
+		if out, err := m.Run(within(t, 6*time.Minute), "msiexec", "/i", one, property+"="+key, "/qn"); err != nil {
 			t.Fatalf("%s: %v\n%s", property, err, out)
 		}
 		s := serves(t, m, installed)
@@ -373,10 +393,10 @@ func TestMSIJoinsWhatAPolicyNames(t *testing.T) {
 			t.Fatalf("%s: the machine is %+v", property, s.Self)
 		}
 		names[s.Self.ID] = true
-		if r, err := m.Registry(within(t, time.Minute), `HKLM\Software\Lanyard`); err != nil || strings.Contains(r, "ManagementURL") {
+		if r, err := m.Registry(within(t, 3*time.Minute), `HKLM\Software\Lanyard`); err != nil || strings.Contains(r, "ManagementURL") {
 			t.Errorf("%s: the package remembers an address that it was not given (%v): %s", property, err, r)
 		}
-		if out, err := m.Run(within(t, 2*time.Minute), "msiexec", "/x", one, "/qn"); err != nil {
+		if out, err := m.Run(within(t, 6*time.Minute), "msiexec", "/x", one, "/qn"); err != nil {
 			t.Fatalf("%s: %v\n%s", property, err, out)
 		}
 	}
@@ -398,7 +418,7 @@ func holds(t *testing.T, m *wine.Machine, text string) (where []string) {
 		})
 	}
 	for _, key := range []string{"HKLM", "HKCU"} {
-		r, err := m.Registry(within(t, time.Minute), key)
+		r, err := m.Registry(within(t, 3*time.Minute), key)
 		if err != nil || r == "" {
 			t.Errorf("the registry's %s cannot be read: %v", key, err)
 		}
@@ -414,7 +434,7 @@ func TestMSIIsSigned(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	run := func(program string, args ...string) error {
-		out, err := exec.CommandContext(within(t, time.Minute), program, args...).CombinedOutput()
+		out, err := exec.CommandContext(within(t, 3*time.Minute), program, args...).CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("%s: %w\n%s", program, err, out)
 		}

@@ -30,14 +30,14 @@ func TestWindowsServesSSH(t *testing.T) {
 	if err := m.Put(windowsProgram(t, "lanyard.exe", "service", "dev"), program); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := m.Run(within(t, time.Minute), program, "service", "install"); err != nil {
+	if out, err := m.Run(within(t, 3*time.Minute), program, "service", "install"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	key, err := o.mgmt.SetupKey(within(t, time.Minute), "tag:windows")
+	key, err := o.mgmt.SetupKey(within(t, 3*time.Minute), "tag:windows")
 	if err != nil {
 		t.Fatal(err)
 	}
-	up := m.Command(within(t, time.Minute), program, "up", o.mgmt.Join, "--name", winPeer, "--allow-ssh", "--setup-key-file", "-")
+	up := m.Command(within(t, 3*time.Minute), program, "up", o.mgmt.Join, "--name", winPeer, "--allow-ssh", "--setup-key-file", "-")
 	up.Stdin = strings.NewReader(key + "\r\n")
 	if out, err := up.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -120,7 +120,7 @@ func environment(t *testing.T, o *office, m *wine.Machine) {
 
 // console types into an interactive cmd.exe, whose keyboard and screen are a pseudo-console.
 func console(t *testing.T, o *office, _ *wine.Machine) {
-	c := o.laptop.SSH(within(t, 60*time.Second), lab.Me(), "ssh", "-tt", lab.Me()+"@"+target)
+	c := o.laptop.SSH(within(t, 3*time.Minute), lab.Me(), "ssh", "-tt", lab.Me()+"@"+target)
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func console(t *testing.T, o *office, _ *wine.Machine) {
 	}
 	see := func(want string) {
 		t.Helper()
-		if err := lab.Until(within(t, 30*time.Second), want+" on the screen", func() error {
+		if err := lab.Until(within(t, 90*time.Second), want+" on the screen", func() error {
 			if !strings.Contains(p.Text(), want) {
 				return fmt.Errorf("the screen shows %q", p.Text())
 			}
@@ -146,7 +146,7 @@ func console(t *testing.T, o *office, _ *wine.Machine) {
 	io.WriteString(in, "exit 9\r")
 	select {
 	case <-p.Done():
-	case <-within(t, 30*time.Second).Done():
+	case <-within(t, 90*time.Second).Done():
 		t.Fatalf("the session does not end: %q", p.Text())
 	}
 	if code := lab.ExitCode(p.Err()); code != 9 {
@@ -221,14 +221,14 @@ func forwards(t *testing.T, o *office, _ *wine.Machine) {
 		t.Fatal(err)
 	}
 	at := fmt.Sprintf("127.0.0.1:%d", port)
-	c := o.laptop.SSH(within(t, 60*time.Second), lab.Me(), "ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", at+":"+l.Addr().String(), lab.Me()+"@"+target)
+	c := o.laptop.SSH(within(t, 3*time.Minute), lab.Me(), "ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", at+":"+l.Addr().String(), lab.Me()+"@"+target)
 	p, err := o.laptop.StartCommand("forward", c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Kill()
 	var conn net.Conn
-	if err := lab.Until(within(t, 30*time.Second), "the forwarded port", func() (err error) {
+	if err := lab.Until(within(t, 90*time.Second), "the forwarded port", func() (err error) {
 		conn, err = net.Dial("tcp", at)
 		return err
 	}); err != nil {
@@ -274,7 +274,7 @@ func tree(t *testing.T, o *office, m *wine.Machine) {
 		t.Fatalf("%q, %v", line, err)
 	}
 	count := func(want int) error {
-		return lab.Until(within(t, 30*time.Second), "the session's programs", func() error {
+		return lab.Until(within(t, 90*time.Second), "the session's programs", func() error {
 			if n := running(); n < 2 && want > 0 || n > 0 && want == 0 {
 				return fmt.Errorf("%d run, want %d", n, want)
 			}

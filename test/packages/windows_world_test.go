@@ -43,7 +43,7 @@ type office struct {
 
 func openOffice(t *testing.T) *office {
 	t.Helper()
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t, 6*time.Minute)
 	l, err := lab.Open(ctx, lab.Options{Bin: filepath.Join(build, "bin"), Machines: []string{"office", "laptop"}, User: true})
 	if err != nil {
 		t.Fatal(err)
@@ -80,10 +80,10 @@ func (o *office) signIn() {
 
 func (o *office) signInFor(machine string) {
 	o.t.Helper()
-	if err := o.laptop.Knows(within(o.t, 30*time.Second), machine); err != nil {
+	if err := o.laptop.Knows(within(o.t, 90*time.Second), machine); err != nil {
 		o.t.Fatal(err)
 	}
-	if out, err := o.laptop.Login(within(o.t, 40*time.Second), lab.Me(), ann); err != nil {
+	if out, err := o.laptop.Login(within(o.t, 2*time.Minute), lab.Me(), ann); err != nil {
 		o.t.Fatalf("%v\n%s", err, out)
 	}
 }
@@ -103,7 +103,7 @@ func (r result) String() string {
 // client runs an OpenSSH program at ann's laptop, with something to read.
 func (o *office) client(program, stdin string, args ...string) result {
 	o.t.Helper()
-	c := o.laptop.SSH(within(o.t, 60*time.Second), lab.Me(), program, args...)
+	c := o.laptop.SSH(within(o.t, 3*time.Minute), lab.Me(), program, args...)
 	var out, errs bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = bytes.NewReader([]byte(stdin)), &out, &errs
 	err := c.Run()
@@ -124,7 +124,7 @@ func (o *office) sshTo(machine string, args ...string) result {
 // openWindows makes the Windows machine.
 func openWindows(t *testing.T) *wine.Machine {
 	t.Helper()
-	m, err := wine.Open(within(t, 3*time.Minute), build)
+	m, err := wine.Open(within(t, 9*time.Minute), build)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func status(ctx context.Context, m *wine.Machine, program string) (*lab.Status, 
 // serves waits until the Windows machine serves SSH.
 func serves(t *testing.T, m *wine.Machine, program string) *lab.Status {
 	t.Helper()
-	ctx := within(t, 60*time.Second)
+	ctx := within(t, 3*time.Minute)
 	var s *lab.Status
 	if err := lab.Until(ctx, "the Windows machine to serve SSH", func() (err error) {
 		if s, err = status(ctx, m, program); err == nil && !s.SSH.Serving {

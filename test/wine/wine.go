@@ -217,7 +217,7 @@ func (m *Machine) Registry(ctx context.Context, key string) (string, error) {
 	f.Close()
 	defer os.Remove(f.Name())
 	if out, err := m.Command(ctx, "reg", "query", key).CombinedOutput(); err != nil {
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 1 && ctx.Err() == nil {
 			return "", nil
 		}
 		return "", fmt.Errorf("ask for the registry's %s: %w: %s", key, err, out)
