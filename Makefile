@@ -68,6 +68,8 @@ TOOLS_NEEDED_packages := systemd-nspawn=systemd-container mmdebstrap=mmdebstrap 
   podman=podman runc=runc gpg=gnupg debsig-verify=debsig-verify openssl=openssl \
   /usr/share/doc/busybox-static=busybox-static
 endif
+# A download may fail, and another program may hold apt's lock, for a while.
+APT := -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300
 check-tools:
 	@$(call install,$(TOOLS_NEEDED))
 $(addprefix check-tools-,clients desktop packages): check-tools-%:
@@ -80,7 +82,10 @@ if [ -z "$$missing" ]; then exit 0; fi; \
 missing=$$(printf '%s\n' $$missing | sort -u | tr '\n' ' '); \
 if [ -n "$(ROOT)" ] && command -v apt-get >/dev/null; then \
   echo "Installing $$missing"; log=$$(mktemp); \
-  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } >$$log 2>&1 || { cat $$log >&2; rm $$log; exit 1; }; rm $$log; \
+  for try in 1 2 3; do \
+    if { apt-get $(APT) update && DEBIAN_FRONTEND=noninteractive apt-get $(APT) install -y --no-install-recommends $$missing; } >$$log 2>&1; then break; fi; \
+    if [ $$try = 3 ]; then cat $$log >&2; rm $$log; exit 1; fi; sleep 10; \
+  done; rm $$log; \
 else echo "Missing programs; install the packages: $$missing" >&2; exit 1; fi
 endef
 
@@ -101,23 +106,23 @@ test: build check-tools $(addprefix check-tools-,$(SUITES))
 	@all=$$($(GO) list ./...); few=$$(grep -vE '/test/($(subst $(space),|,$(SUITES)))$$' <<<"$$all"); \
 	for set in "$$few" $(foreach s,$(SUITES),./test/$s); do \
 	  if [ -n "$(TEST_JSON)" ]; then \
-	    $(GO) test -json -timeout 15m $(TESTFLAGS) $$set >>"$(TEST_JSON)" || { \
+	    $(GO) test -json -timeout 25m $(TESTFLAGS) $$set >>"$(TEST_JSON)" || { \
 	      grep '"Action":"fail"' "$(TEST_JSON)" | grep -oE '"Package":"[^"]*"(,"Test":"[^"]*")?' | sort -u | while read -r t; do \
 	        echo "FAIL $$t"; grep -F '"Action":"output"' "$(TEST_JSON)" | grep -F -e "$$t,\"Output\"" | sed -E 's/.*"Output":"(.*)(\\n)?"\}$$/\1/' | tail -60; done >&2; exit 1; }; \
-	  else $(GO) test -timeout 15m $(TESTFLAGS) $$set; fi; \
+	  else $(GO) test -timeout 25m $(TESTFLAGS) $$set; fi; \
 	done
 	@if [ -n "$(TEST_JSON)" ]; then \
 	  echo "$$(grep -c '"Action":"pass".*"Test"' "$(TEST_JSON)") passed, 0 failed, $$(grep -c '"Action":"skip".*"Test"' "$(TEST_JSON)") skipped"; fi
 
 # One suite alone: make test-clients, test-desktop, test-packages.
 $(addprefix test-,$(SUITES)): test-%: build check-tools check-tools-%
-	@$(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./test/$*
+	@$(GO) test -count=1 -timeout 25m $(TESTFLAGS) ./test/$*
 
 test-race: check-go check-tools $(addprefix check-tools-,$(SUITES))
-	@CGO_ENABLED=1 $(GO) test $(RACE) -timeout 10m $(TESTFLAGS) $(UNIT)
+	@CGO_ENABLED=1 $(GO) test $(RACE) -timeout 15m $(TESTFLAGS) $(UNIT)
 
 test-e2e: build check-tools
-	@$(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./test/e2e ./test/lab
+	@$(GO) test -count=1 -timeout 25m $(TESTFLAGS) ./test/e2e ./test/lab
 
 .build/tools/demo: build
 	@mkdir -p .build/tools && $(GO) build -o $@ ./test/demo
@@ -169,8 +174,12 @@ soak: build check-tools
 
 lint: check-go
 	@mkdir -p .build/tools
-	@[ -x .build/tools/golangci-lint ] || GOBIN=$(CURDIR)/.build/tools $(GO) install $(GOLANGCI)
-	@[ -x .build/tools/gofumpt ] || GOBIN=$(CURDIR)/.build/tools $(GO) install $(GOFUMPT)
+	@for m in $(GOLANGCI) $(GOFUMPT); do p=$${m%@*}; [ ! -x .build/tools/$${p##*/} ] || continue; \
+	  for try in 1 2 3; do \
+	    if GOBIN=$(CURDIR)/.build/tools $(GO) install $$m; then break; fi; \
+	    if [ $$try = 3 ]; then exit 1; fi; sleep 10; \
+	  done; \
+	done
 	@bad=$$(.build/tools/gofumpt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "not formatted (gofumpt -w):" $$bad >&2; exit 1; }
 	@.build/tools/golangci-lint run ./...
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $$(git ls-files '*.sh'); else echo "shellcheck is missing: apt-get install shellcheck" >&2; exit 1; fi
