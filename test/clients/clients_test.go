@@ -165,7 +165,7 @@ var color = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 func TestSSHAuditFindsNothing(t *testing.T) {
 	needsRoot(t)
 	w := openWorld(t)
-	out, err := w.try(t, w.servers[1], "", `ssh-audit -p "$PORT" "$ADDR" || true`)
+	out, err := w.try(t, w.servers[1], "", `ssh-audit -t 60 -p "$PORT" "$ADDR" || true`)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mgmt is a running management server with its admin commands.
@@ -131,13 +133,30 @@ func (g *Mgmt) SetupKey(ctx context.Context, tags ...string) (string, error) {
 }
 
 // FreePort is a port of loopback that nobody listens at. It is below those that the system gives to whoever asks for any
-// (ip_local_port_range begins at 32768), so that nobody is given it before it is used.
+// (ip_local_port_range begins at 32768), so that nobody is given it before it is used; nor is any other process that
+// calls FreePort, until this one ends.
 func FreePort() (int, error) {
 	for range 1000 {
 		port := 20000 + rand.IntN(12000)
+		if !reserve(port) {
+			continue
+		}
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			return port, l.Close()
 		}
 	}
 	return 0, errors.New("no port of loopback is free")
+}
+
+// reserve takes a name for a port that only one process can have at a time. The descriptor is closed by this one's end.
+func reserve(port int) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("@lanyard-lab-port-%d", port)}); err != nil {
+		unix.Close(fd)
+		return false
+	}
+	return true
 }

@@ -253,7 +253,7 @@ func (m *Machine) Close() error {
 		m.stop = nil
 	}
 	var err error
-	for range 100 { // programs that were killed may be at their end still
+	for range 600 { // programs that were killed may be at their end still
 		if err = os.RemoveAll(m.Dir); err == nil {
 			break
 		}
