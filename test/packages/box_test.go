@@ -262,6 +262,17 @@ func (b *box) write(path, text string) {
 	}
 }
 
+// ended checks that nothing of a program runs any more; what was told to end may take a moment.
+func (b *box) ended(program, when string) {
+	b.t.Helper()
+	until(b.t, 30*time.Second, program+"'s end "+when, func() error {
+		if out, err := b.try("pgrep", "-x", program); err == nil {
+			return fmt.Errorf("there runs %s", out)
+		}
+		return nil
+	})
+}
+
 // property of a unit.
 func (b *box) property(unit, name string) string {
 	b.t.Helper()
