@@ -63,7 +63,8 @@ func newAlpine(t *testing.T, p program) *alpine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"bin/busybox": string(code), "etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n", "dev/null": ""} {
+	writeProgram(t, filepath.Join(a.root, "bin/busybox"), string(code))
+	for name, text := range map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n", "dev/null": ""} {
 		if err := os.WriteFile(filepath.Join(a.root, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}

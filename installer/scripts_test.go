@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 	"testing"
 )
 
@@ -19,7 +20,16 @@ func standIn(t *testing.T, file, does string) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+does+"\n"), 0o755); err != nil {
+	writeProgram(t, file, "#!/bin/sh\n"+does+"\n")
+}
+
+// writeProgram writes a file that is executed. Nothing is started meanwhile by another test: what is started has each open
+// file until it executes its own program, and a file that somebody may write cannot be executed.
+func writeProgram(t *testing.T, file, text string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
 }

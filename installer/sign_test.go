@@ -91,7 +91,7 @@ func (s *signer) tiny(system string) string {
 }
 
 func (s *signer) try(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	return string(out), err

@@ -24,7 +24,7 @@ import (
 const stopLimit = 20 * time.Second
 
 // askLimit is how long a service that answers may take to tell its process.
-const askLimit = 5 * time.Second
+const askLimit = 20 * time.Second
 
 func uninstallCommand() *cobra.Command {
 	var all bool

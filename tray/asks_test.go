@@ -17,7 +17,7 @@ import (
 // answered waits until the service has heard exactly these answers.
 func (d *service) answered(want ...ipc.Answer) {
 	d.t.Helper()
-	until(d.t, 20*time.Second, func() error {
+	until(d.t, time.Minute, func() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if !slices.Equal(d.answers, want) {

@@ -141,9 +141,9 @@ func TestServiceThatRestartsIsFollowedWithinTwoSeconds(t *testing.T) {
 	d.set(up(nil))
 	r := startTray(t, home)
 	r.shows("Connected as laptop, signed out")
-	// What else this machine does adds to the time and never takes away: of five restarts two are as promised.
+	// What else this machine does adds to the time and never takes away: of twenty restarts two are as promised.
 	good := 0
-	for range 5 {
+	for range 20 {
 		d.stop()
 		begin := time.Now()
 		r.shows("The Lanyard service is not running")
@@ -180,7 +180,7 @@ func TestIconComesBackWithThePanel(t *testing.T) {
 	}
 	for range 2 {
 		r.panel.conn.Close()
-		until(t, 20*time.Second, func() error {
+		until(t, time.Minute, func() error {
 			var has bool
 			r.conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, watcherName).Store(&has)
 			if has {
@@ -200,7 +200,7 @@ func TestPanelThatComesLateGetsTheIcon(t *testing.T) {
 	addr, _ := bustest.Start(t)
 	r := &running{t: t, addr: addr, home: home, conn: bustest.Connect(t, addr), notes: startNotes(t, addr)}
 	r.start()
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		var has bool
 		r.conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, ownName).Store(&has)
 		if !has {
@@ -309,9 +309,9 @@ func TestVisitorIsToldAndCanBeSentAway(t *testing.T) {
 			return nil
 		}
 	}
-	until(t, 20*time.Second, ended("s2"))
+	until(t, time.Minute, ended("s2"))
 	r.click("    End the session of early")
-	until(t, 20*time.Second, ended("s1"))
+	until(t, time.Minute, ended("s1"))
 }
 
 func TestRowsDoWhatTheySay(t *testing.T) {
@@ -328,7 +328,7 @@ func TestRowsDoWhatTheySay(t *testing.T) {
 	}
 	ran := func(want string) {
 		t.Helper()
-		until(t, 20*time.Second, func() error {
+		until(t, time.Minute, func() error {
 			raw, _ := os.ReadFile(log)
 			if !strings.Contains(string(raw), want) {
 				return fmt.Errorf("%q is not in: %s", want, raw)
@@ -341,7 +341,7 @@ func TestRowsDoWhatTheySay(t *testing.T) {
 	r.click("ssh web-1")
 	ran("xclip -selection clipboard\nssh web-1\n")
 	r.click("Disconnect")
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.downs != 1 {
@@ -350,7 +350,7 @@ func TestRowsDoWhatTheySay(t *testing.T) {
 		return nil
 	})
 	r.click("Allow SSH to this computer")
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if len(d.ups) != 1 || d.ups[0].AllowSSH == nil || !*d.ups[0].AllowSSH {
@@ -367,7 +367,7 @@ func TestRowsDoWhatTheySay(t *testing.T) {
 	// A disabled row's click does nothing, and a choice is kept.
 	r.send(r.shows("Connected as laptop, signed out").id)
 	r.click("Start when I log in to the desktop")
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		if openSettings("default").get().Start {
 			return errors.New("still on")
 		}
@@ -387,16 +387,19 @@ func TestClickOnARowThatJustChangedDoesNothing(t *testing.T) {
 	if a, ok := b.meant(s); !ok || a.Arg != "a" {
 		t.Error("a row that stood still was not taken")
 	}
-	s.since = time.Now()
-	if _, ok := b.meant(s); ok {
-		t.Error("a row that has just changed was taken")
+	for judged := false; !judged; { // a busy machine may take too long to ask
+		s.since = time.Now()
+		_, ok := b.meant(s)
+		if judged = time.Since(s.since) < settled; judged && ok {
+			t.Error("a row that has just changed was taken")
+		}
 	}
 }
 
 // Panels of libdbusmenu-gtk show a row as an empty submenu that becomes one together with its first row.
 func TestSubmenusAreThereFromTheStart(t *testing.T) {
 	r := startTray(t, place(t))
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		n, err := r.layout()
 		if err != nil {
 			return err
@@ -458,10 +461,10 @@ func TestPanelGetsTheRowsOfASubmenuAfterTheSubmenu(t *testing.T) {
 		}
 		select {
 		case <-told:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s is not told that there is more", name)
 		}
-		until(t, 20*time.Second, func() error {
+		until(t, time.Minute, func() error {
 			for _, k := range get().kids {
 				if has, want := len(k.kids) > 0, slices.Contains(submenus[1:], k.id); has != want {
 					return fmt.Errorf("%s gets rows of %q: %t, want %t", name, k.label(), has, want)
@@ -476,7 +479,7 @@ func TestPanelGetsTheRowsOfASubmenuAfterTheSubmenu(t *testing.T) {
 func TestPanelThatAsksForNoPropertiesSeesTheSubmenus(t *testing.T) {
 	r := startTray(t, place(t))
 	o := bustest.Connect(t, r.addr).Object(r.name, itemPath+"/menu")
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		var rev uint32
 		var raw []any
 		if err := o.Call("com.canonical.dbusmenu.GetLayout", 0, int32(0), int32(-1), []string{}).Store(&rev, &raw); err != nil {

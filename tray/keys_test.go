@@ -158,7 +158,7 @@ func TestWithoutAKeychainThePersonIsTold(t *testing.T) {
 	s.mu.Unlock()
 	s.self = self
 	s.play()
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		if n, body := s.told("Your sign-in is kept without a keychain"); n != 1 || !strings.Contains(body, "There is no keychain here") || !strings.Contains(body, p.Login) {
 			return fmt.Errorf("told %d times: %q", n, body)
 		}

@@ -52,6 +52,8 @@ func TestLogInGoesToTheProviderThatWasChosen(t *testing.T) {
 	d.url = base
 	d.login = func(s api.LoginStart) (*api.LoginStarted, error) {
 		asked <- s
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		if refuse {
 			return nil, &api.Error{Status: http.StatusForbidden, Message: "This machine may start no sign-in; ask your administrator."}
 		}
@@ -70,7 +72,7 @@ func TestLogInGoesToTheProviderThatWasChosen(t *testing.T) {
 	}
 	opened := func() (page *url.URL) {
 		t.Helper()
-		until(t, 20*time.Second, func() error {
+		until(t, time.Minute, func() error {
 			raw, err := os.ReadFile(tabs)
 			if err == nil {
 				page, err = url.Parse(string(raw))
@@ -186,7 +188,7 @@ func TestRefreshThatFailsIsExplained(t *testing.T) {
 			provider := httptest.NewServer(server.Config.Handler)
 			defer provider.Close()
 			if c.provider == "down" {
-				provider.Close()
+				provider.URL = "http://127.0.0.1:1" // where nobody listens, whatever other tests begin
 			}
 			at := strings.TrimPrefix(provider.URL, "http://")
 			issued := time.Now().Add(-50 * time.Minute)
@@ -201,7 +203,7 @@ func TestRefreshThatFailsIsExplained(t *testing.T) {
 			r := startTray(t, home)
 			reads := strings.ReplaceAll(c.reads, "PROVIDER", at)
 			r.shows(reads)
-			until(t, 20*time.Second, func() error {
+			until(t, time.Minute, func() error {
 				if icon := r.icon(); icon != menu.Attention {
 					return fmt.Errorf("the icon shows %s", icon)
 				}

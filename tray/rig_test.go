@@ -90,7 +90,7 @@ func (p *panel) item(t *testing.T) string {
 	case s := <-p.items:
 		name, _, _ := strings.Cut(s, "/")
 		return name
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no icon was registered")
 		return ""
 	}
@@ -139,7 +139,7 @@ func (n *notes) Notify(_ string, replaces uint32, _, title, body string, actions
 func (n *notes) titled(t *testing.T, title string) shownNote {
 	t.Helper()
 	var found shownNote
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		for _, x := range n.all {
@@ -164,8 +164,10 @@ func (n *notes) count(title string) (c int) {
 	return c
 }
 
+// press presses a button a moment after the note is there, as a person would: its number has to reach the tray first.
 func (n *notes) press(t *testing.T, x shownNote, key string) {
 	t.Helper()
+	time.Sleep(settled)
 	if err := n.conn.Emit("/org/freedesktop/Notifications", "org.freedesktop.Notifications.ActionInvoked", x.id, key); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +225,12 @@ func (d *service) start() {
 			defer d.mu.Unlock()
 			return &ipc.Machine{Profile: "default", Server: d.url, Enrolled: true, PeerID: self, Name: "laptop"}
 		},
-		Login: func(_ context.Context, s api.LoginStart) (*api.LoginStarted, error) { return d.login(s) },
+		Login: func(_ context.Context, s api.LoginStart) (*api.LoginStarted, error) {
+			d.mu.Lock()
+			login := d.login
+			d.mu.Unlock()
+			return login(s)
+		},
 		Up: func(_ context.Context, r ipc.UpRequest, _ func(string)) (bool, error) {
 			d.mu.Lock()
 			d.ups = append(d.ups, r)
@@ -353,7 +360,7 @@ func (r *running) start(args ...string) {
 	r.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			r.t.Errorf("the tray did not end")
 			cmd.Process.Kill()
 		case <-done:
@@ -372,7 +379,7 @@ func (r *running) ended() error {
 	case err := <-r.done:
 		r.done <- err
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("the tray still runs")
 		return nil
 	}
@@ -455,7 +462,7 @@ func (n node) labels() (all []string) {
 func (r *running) shows(label string) *node {
 	r.t.Helper()
 	var found *node
-	until(r.t, 20*time.Second, func() error {
+	until(r.t, time.Minute, func() error {
 		n, err := r.layout()
 		if err != nil {
 			return err
@@ -472,7 +479,7 @@ func (r *running) shows(label string) *node {
 func (r *running) is(m menu.Menu) {
 	r.t.Helper()
 	want := titles(m.Rows)
-	until(r.t, 20*time.Second, func() error {
+	until(r.t, time.Minute, func() error {
 		n, err := r.layout()
 		if err != nil {
 			return err

@@ -74,13 +74,13 @@ func TestTrayBecomesTheProgramThatReplacedIt(t *testing.T) {
 	d.stop()
 	d.start()
 	d.set(s)
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		if is := runs(); !os.SameFile(is, now) {
 			return fmt.Errorf("the old program still runs (%v)", os.SameFile(is, was))
 		}
 		return nil
 	})
-	until(t, 20*time.Second, func() error {
+	until(t, time.Minute, func() error {
 		if n := icons(); n <= first {
 			return fmt.Errorf("%d icons were registered, %d before the upgrade", n, first)
 		}

@@ -17,6 +17,7 @@ import (
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
 	"lanyard/service/netmap/netmaptest"
+	"lanyard/test/calm"
 )
 
 // box is one installation that a test starts and stops.
@@ -70,11 +71,11 @@ func (b *box) stop() {
 		return
 	}
 	b.ipc.Close()
-	began := time.Now()
+	clock := calm.Start()
 	if err := b.daemon.Close(); err != nil {
 		b.t.Errorf("close: %v", err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := clock.Stop(); took > 5*time.Second {
 		b.t.Errorf("closing took %s", took)
 	}
 	b.daemon = nil
@@ -83,7 +84,7 @@ func (b *box) stop() {
 // wait polls the status.
 func (b *box) wait(what string, ok func(*ipc.Status) bool) *ipc.Status {
 	b.t.Helper()
-	end := time.Now().Add(15 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for {
 		st, err := b.ipc.Status(b.t.Context())
 		if err != nil {
@@ -107,7 +108,7 @@ func (b *box) up(r ipc.UpRequest) (api.Peer, error) {
 		_, err := b.ipc.Up(context.Background(), r, nil)
 		done <- err
 	}()
-	end := time.Now().Add(15 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for time.Now().Before(end) {
 		for id, e := range b.srv.Enrolled() {
 			self, _ := netmaptest.Peer(id, e.Name, 2)
@@ -213,7 +214,7 @@ func TestRemovedMachineForgetsTheNetworkAndMayJoinAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.srv.Send(self.ID, api.Down{Gone: "An administrator removed this machine."})
+	b.srv.Send(t, self.ID, api.Down{Gone: "An administrator removed this machine."})
 	st := b.wait("removed", func(s *ipc.Status) bool { return s.State == ipc.StateRemoved })
 	if !slices.Contains(st.Problems, "An administrator removed this machine.") {
 		t.Errorf("the problems are %q", st.Problems)

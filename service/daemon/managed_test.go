@@ -158,7 +158,7 @@ func TestKeyForTheNetworkThatIsSettledWaitsUntilTheMachineIsRemovedFromAnother(t
 	}
 	b.start()
 	b.wait("connected", connected)
-	b.srv.Send(self.ID, api.Down{Gone: "An administrator removed this machine."})
+	b.srv.Send(t, self.ID, api.Down{Gone: "An administrator removed this machine."})
 	b.wait("removed", func(s *ipc.Status) bool { return s.State == ipc.StateRemoved })
 	b.stop()
 	b.start()

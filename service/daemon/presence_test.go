@@ -38,10 +38,10 @@ func TestPresenceIsTheManagementServersWordWhileItIsThere(t *testing.T) {
 		t.Helper()
 		b.wait(want, func(s *ipc.Status) bool { return stand(s) == want })
 	}
-	tell := func(p api.Presence) { b.srv.Send(self.ID, api.Down{Presence: &p}) }
+	tell := func(p api.Presence) { b.srv.Send(t, self.ID, api.Down{Presence: &p}) }
 	says("unknown unknown ") // an older management server says nothing
 
-	events, stop := b.daemon.watch(), time.After(10*time.Second)
+	events, stop := b.daemon.watch(), time.After(time.Minute)
 	tell(api.Presence{Online: []string{"pweb", "pelse"}})
 	select { // who follows the events hears of it
 	case <-events:

@@ -18,6 +18,7 @@ import (
 type Old struct {
 	changed func()
 	log     *slog.Logger
+	reply   time.Duration           // that each may take over one
 	record  func(audit.Event) error // set when ready is closed
 	ready   chan struct{}
 
@@ -44,7 +45,11 @@ type process struct {
 // Attach finds all lingering processes of a profile, and what sessions they serve. Their events wait for Store. changed
 // is called when their sessions may be others.
 func Attach(run, profile string, changed func(), log *slog.Logger) *Old {
-	o := &Old{changed: changed, log: log, ready: make(chan struct{})}
+	return attachWithin(run, profile, changed, log, replyTime)
+}
+
+func attachWithin(run, profile string, changed func(), log *slog.Logger, reply time.Duration) *Old {
+	o := &Old{changed: changed, log: log, reply: reply, ready: make(chan struct{})}
 	if !supported {
 		return o
 	}
@@ -72,7 +77,7 @@ func Attach(run, profile string, changed func(), log *slog.Logger) *Old {
 		select {
 		case <-p.listed:
 		case <-p.gone:
-		case <-time.After(replyTime):
+		case <-time.After(o.reply):
 			log.Warn("an earlier service does not say what it serves")
 		}
 	}
@@ -158,7 +163,7 @@ func (p *process) put(n note) {
 }
 
 // ask sends a note and waits for its answer.
-func (p *process) ask(n note) (note, bool) {
+func (p *process) ask(n note, limit time.Duration) (note, bool) {
 	w := make(chan note, 1)
 	p.mu.Lock()
 	p.seq++
@@ -170,7 +175,7 @@ func (p *process) ask(n note) (note, bool) {
 	case r := <-w:
 		return r, true
 	case <-p.gone:
-	case <-time.After(replyTime):
+	case <-time.After(limit):
 	}
 	return note{}, false
 }
@@ -190,7 +195,7 @@ func (o *Old) Apply(m *api.Map, enabled bool) (ended []string) {
 	var asking sync.WaitGroup
 	for _, p := range o.processes() {
 		asking.Go(func() {
-			r, ok := p.ask(note{Map: m, Enabled: enabled})
+			r, ok := p.ask(note{Map: m, Enabled: enabled}, o.reply)
 			if !ok {
 				o.log.Warn("an earlier service did not answer; it is cut off, and ends its sessions")
 				p.conn.Close()
@@ -221,7 +226,7 @@ func (o *Old) End(id string) bool {
 		has := slices.ContainsFunc(p.sessions, func(s ipc.Session) bool { return s.ID == id })
 		p.mu.Unlock()
 		if has {
-			r, ok := p.ask(note{End: id})
+			r, ok := p.ask(note{End: id}, o.reply)
 			return ok && slices.Contains(r.Ended, id)
 		}
 	}

@@ -27,7 +27,7 @@ func within[T any](t *testing.T, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("waited for %s", what)
 	}
 	return v
@@ -197,7 +197,7 @@ func (s *stored) record(e audit.Event) error {
 func attach(t *testing.T, run string) (*Old, *stored) {
 	t.Helper()
 	s := &stored{more: make(chan struct{}, 100)}
-	o := Attach(run, profile, func() {}, quiet(t))
+	o := attachWithin(run, profile, func() {}, quiet(t), time.Minute) // the two are one busy process here
 	o.Store(s.record)
 	t.Cleanup(o.Detach)
 	return o, s
@@ -275,7 +275,7 @@ func TestEventsWaitForAProcessThatStoresThem(t *testing.T) {
 	if ids := got.all(t, 1); !slices.Equal(ids, []string{"1", "2", "3"}) {
 		t.Errorf("%q", ids)
 	}
-	for end := time.Now().Add(30 * time.Second); g.unstored(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); g.unstored(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("what is stored is still owed")
 		}

@@ -38,7 +38,10 @@ const (
 	ordersFD  = 4
 )
 
-const leaveTime = 3 * time.Second // for the service to say that it can be replaced
+const (
+	leaveTime = 3 * time.Second // for the service to say that it can be replaced
+	restTime  = time.Second     // for what it said at its end to be read
+)
 
 // Run starts this program again with the same arguments, and keeps it. It returns the service's exit status.
 func Run(ctx context.Context, sup *supervisor.Supervisor, program string, log *slog.Logger) (exit int, err error) {
@@ -80,17 +83,22 @@ func Run(ctx context.Context, sup *supervisor.Supervisor, program string, log *s
 			log.Warn("systemd could not be told how the service is", "err", err)
 		}
 	}
+	hear := func(line string) (leaving bool) {
+		switch line {
+		case "ready":
+			tell("READY=1")
+		case "alive":
+			tell("WATCHDOG=1")
+		}
+		return line == "leaving"
+	}
 	for {
 		select {
 		case line, ok := <-said:
-			switch {
-			case !ok:
+			if !ok {
 				said = nil
-			case line == "ready":
-				tell("READY=1")
-			case line == "alive":
-				tell("WATCHDOG=1")
-			case line == "leaving":
+			}
+			if hear(line) {
 				return 0, nil // the service stays
 			}
 		case s := <-signals:
@@ -109,6 +117,18 @@ func Run(ctx context.Context, sup *supervisor.Supervisor, program string, log *s
 			tell("STOPPING=1")
 			_ = c.Process.Signal(syscall.SIGTERM)
 		case err := <-ended:
+			// What it said before it ended may have come a moment ago.
+			for rest := time.After(restTime); said != nil; {
+				select {
+				case line, ok := <-said:
+					if !ok {
+						said = nil
+					}
+					_ = hear(line) // how it ended counts more
+				case <-rest: // a program that it started holds the pipe open
+					said = nil
+				}
+			}
 			exit := (*exec.ExitError)(nil)
 			if errors.As(err, &exit) {
 				return max(exit.ExitCode(), 1), nil

@@ -72,7 +72,7 @@ func systemd(t *testing.T) (*supervisor.Supervisor, func(want string)) {
 	t.Setenv("WATCHDOG_USEC", "7000000")
 	return supervisor.Find(), func(want string) {
 		t.Helper()
-		l.SetReadDeadline(time.Now().Add(20 * time.Second))
+		l.SetReadDeadline(time.Now().Add(time.Minute))
 		b := make([]byte, 256)
 		n, err := l.Read(b)
 		if err != nil || string(b[:n]) != want {
@@ -122,7 +122,7 @@ func wait(t *testing.T, exit chan ended) ended {
 	select {
 	case e := <-exit:
 		return e
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the keeper does not end")
 		return ended{}
 	}

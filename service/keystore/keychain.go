@@ -31,6 +31,7 @@ const (
 type keychain struct {
 	helper  []string
 	account string
+	limit   time.Duration // of one call
 }
 
 var (
@@ -57,7 +58,7 @@ func (k keychain) run(verb string, in []byte) ([]byte, error) {
 	if len(k.helper) == 0 || !reachable() {
 		return nil, errNoKeychain
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), helperLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), k.limit)
 	defer cancel()
 	argv := append(k.helper[1:len(k.helper):len(k.helper)], verb, k.account)
 	cmd := exec.CommandContext(ctx, k.helper[0], argv...)

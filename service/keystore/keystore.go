@@ -57,7 +57,7 @@ type Store struct {
 func Open(dir string, helper []string, warn func(string)) *Store {
 	sum := sha256.Sum256([]byte(dir))
 	account := "login-" + hex.EncodeToString(sum[:8]) // installations of one user must not share a key
-	return &Store{dir: dir, chain: keychain{helper: helper, account: account}, warn: warn}
+	return &Store{dir: dir, chain: keychain{helper: helper, account: account, limit: helperLimit}, warn: warn}
 }
 
 func (s *Store) file(name string) string { return filepath.Join(s.dir, "secret-"+name) }

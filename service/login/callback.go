@@ -7,8 +7,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -25,6 +27,8 @@ type callback struct {
 
 	mu   sync.Mutex
 	used bool // guarded by mu: the one answer came
+
+	shown chan struct{} // closed once the page that answers it is written
 }
 
 // answer is what the provider sent, and where to say how the login ended.
@@ -45,7 +49,7 @@ func listen(state, issuer string) (*callback, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for the browser's answer on 127.0.0.1: %w", err)
 	}
-	c := &callback{state: state, issuer: issuer, host: ln.Addr().String(), got: make(chan answer, 1)}
+	c := &callback{state: state, issuer: issuer, host: ln.Addr().String(), got: make(chan answer, 1), shown: make(chan struct{})}
 	c.srv = &http.Server{
 		Handler:           c,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -59,12 +63,28 @@ func (c *callback) url() string { return "http://" + c.host + "/callback" }
 
 // close lets a page that is being written arrive.
 func (c *callback) close() {
+	c.mu.Lock()
+	used := c.used
+	c.mu.Unlock()
+	for limit := time.After(pageLimit); used; {
+		select {
+		case a := <-c.got: // nobody waits for it any more
+			a.end <- errors.New("the sign-in has ended")
+		case <-c.shown:
+			used = false
+		case <-limit:
+			used = false
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if c.srv.Shutdown(ctx) != nil {
 		c.srv.Close()
 	}
 }
+
+// pageLimit is how long the page may take to be written once it is known.
+const pageLimit = 10 * time.Second
 
 // endLimit is how long the browser's page waits for the rest of the login.
 const endLimit = 30 * time.Second
@@ -98,6 +118,7 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		page(w, http.StatusGone, "This sign-in was used already. You can close this tab.")
 		return
 	}
+	defer close(c.shown)
 	end := make(chan error, 1)
 	a := answer{code: q.Get("code"), end: end}
 	switch iss, sent := q["iss"]; {
@@ -138,7 +159,10 @@ func page(w http.ResponseWriter, status int, sentence string) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	fmt.Fprintf(w, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"+
+	text := fmt.Sprintf("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"+
 		"<title>Lanyard</title><style>%s</style><div>%s<p>%s</p></div></html>\n", style, tick, sentence)
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+	_ = http.NewResponseController(w).Flush() // all of it is on its way now
 }

@@ -323,10 +323,9 @@ func TestReplayedOrForgedMapIsNeverPutInForce(t *testing.T) {
 	srv.Wait(t, "pself", "version 2", acked(2))
 	_, evil, _ := ed25519.GenerateKey(rand.Reader)
 	for _, bad := range []*api.SignedMap{srv.Sign(old), netmaptest.Sign(evil, netmaptest.Map(3, self))} {
-		srv.Send("pself", api.Down{Map: bad})
-		// It hangs up on such a server and comes back.
-		n := len(srv.Wait(t, "pself", "it follows", func(netmaptest.State) bool { return true }).Have)
-		srv.Wait(t, "pself", "it hangs up and comes back", func(s netmaptest.State) bool { return len(s.Have) > n-1 && s.Following })
+		n := len(srv.Wait(t, "pself", "nothing", func(netmaptest.State) bool { return true }).Have)
+		srv.Send(t, "pself", api.Down{Map: bad})
+		srv.Wait(t, "pself", "it hangs up on such a server and comes back", func(s netmaptest.State) bool { return len(s.Have) > n })
 	}
 	srv.Push(netmaptest.Map(4, self))
 	srv.Wait(t, "pself", "version 4", acked(4))
@@ -378,7 +377,7 @@ func TestEventsAreSentUntilTheyAreAcknowledged(t *testing.T) {
 		}
 		return len(ids) == 3
 	})
-	for end := time.Now().Add(15 * time.Second); p.spool.Status().Pending != 0; {
+	for end := time.Now().Add(time.Minute); p.spool.Status().Pending != 0; {
 		if time.Now().After(end) {
 			t.Fatal("events that were acknowledged still wait")
 		}
@@ -390,7 +389,7 @@ func TestRemovedMachineStops(t *testing.T) {
 	srv := netmaptest.New(t)
 	p := join(t, srv, t.TempDir())
 	srv.Wait(t, "pself", "it follows", func(s netmaptest.State) bool { return s.Following })
-	srv.Send("pself", api.Down{Gone: "An administrator removed this machine."})
+	srv.Send(t, "pself", api.Down{Gone: "An administrator removed this machine."})
 	select {
 	case err := <-p.done:
 		p.done <- err
@@ -398,7 +397,7 @@ func TestRemovedMachineStops(t *testing.T) {
 		if !errors.As(err, &gone) || gone.Sentence != "An administrator removed this machine." {
 			t.Errorf("it stopped with %v", err)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it goes on")
 	}
 }

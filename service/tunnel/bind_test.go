@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"net/netip"
@@ -30,13 +29,7 @@ func TestCrossingHandshakesLoseNoTime(t *testing.T) {
 		if err := errors.Join(a.SetPeers(toB), <-set); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // less than WireGuard's retry after 5 s
-		c, err := a.Dial(ctx, netip.AddrPortFrom(mb.A4, 22))
-		cancel()
-		if err != nil {
-			t.Fatalf("connect: %v", err)
-		}
-		c.Close()
+		connect(t, a, mb.A4).Close()
 		a.Close()
 		b.Close()
 	}

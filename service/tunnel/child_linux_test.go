@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"lanyard/test/calm"
 )
 
 // A child is this test binary again, in a network namespace, holding one tunnel. It obeys one line of JSON at a time.
@@ -72,8 +74,8 @@ type childState struct {
 
 func (c *childState) obey(o order, r *reply) (err error) {
 	ctx := context.Background()
-	start := time.Now()
-	defer func() { r.Took = time.Since(start) }()
+	start, clock := time.Now(), calm.Start()
+	defer func() { r.Took = clock.Stop() }()
 	switch o.Do {
 	case "open":
 		cfg := o.Machine.config()
@@ -83,7 +85,7 @@ func (c *childState) obey(o order, r *reply) (err error) {
 				return err
 			}
 			defer l.Close()
-			_ = l.SetDeadline(start.Add(30 * time.Second)) // the other process may have failed
+			_ = l.SetDeadline(start.Add(2 * time.Minute)) // the other process may have failed
 			u, err := l.AcceptUnix()
 			if err != nil {
 				return err
@@ -105,7 +107,7 @@ func (c *childState) obey(o order, r *reply) (err error) {
 	case "handover":
 		// The new process's socket has its name a moment before it listens.
 		u, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: o.Path, Net: "unixpacket"})
-		for errors.Is(err, syscall.ECONNREFUSED) && time.Since(start) < 5*time.Second {
+		for errors.Is(err, syscall.ECONNREFUSED) && time.Since(start) < time.Minute {
 			u, err = net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: o.Path, Net: "unixpacket"})
 		}
 		if err != nil {
@@ -146,7 +148,7 @@ func (c *childState) obey(o order, r *reply) (err error) {
 			return err
 		}
 		defer x.Close()
-		_ = x.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = x.SetDeadline(time.Now().Add(time.Minute))
 		b := make([]byte, 4)
 		if _, err := io.ReadFull(x, b); err != nil {
 			return err
@@ -204,7 +206,7 @@ func startChild(t *testing.T, ns string) *child {
 
 func (c *child) try(o order) (reply, error) {
 	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second
+		o.Timeout = 30 * time.Second
 	}
 	if err := c.in.Encode(o); err != nil {
 		return reply{}, err

@@ -107,7 +107,7 @@ func setsClock(t *testing.T, script string) {
 	for _, want := range []time.Duration{5 * time.Hour, 0} {
 		set(t, file, want)
 		off := shown()
-		for end := time.Now().Add(20 * time.Second); off != want && time.Now().Before(end); off = shown() {
+		for end := time.Now().Add(time.Minute); off != want && time.Now().Before(end); off = shown() {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if off != want {

@@ -13,7 +13,7 @@ import (
 
 // A machine runs programs, keeps its files and registry apart from another's, and leaves nothing.
 func TestMachinesAreApart(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	build := filepath.Join("..", "..", ".build")
 	one, err := Open(ctx, build)
@@ -71,7 +71,7 @@ func TestMachinesAreApart(t *testing.T) {
 		}
 		return left
 	}
-	for end := time.Now().Add(20 * time.Second); len(running()) > 0; time.Sleep(20 * time.Millisecond) { // they were killed
+	for end := time.Now().Add(time.Minute); len(running()) > 0; time.Sleep(20 * time.Millisecond) { // they were killed
 		if time.Now().After(end) {
 			t.Fatalf("still running: %q", running())
 		}

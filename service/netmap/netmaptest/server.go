@@ -3,6 +3,7 @@
 package netmaptest
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -127,9 +128,12 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request) {
 	defer ws.CloseNow()
 	ws.SetReadLimit(8 << 20)
 	s.mu.Lock()
+	if s.down { // since the request came
+		s.mu.Unlock()
+		return
+	}
 	s.conns[id] = ws
 	s.changed.Broadcast()
-	m := s.maps[id]
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -148,18 +152,18 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request) {
 		if json.Unmarshal(b, &up) != nil {
 			return
 		}
-		s.take(r, ws, id, up, m)
+		s.take(r, ws, id, up)
 	}
 }
 
-func (s *Server) take(r *http.Request, ws *websocket.Conn, id string, up api.Up, m *api.SignedMap) {
+func (s *Server) take(r *http.Request, ws *websocket.Conn, id string, up api.Up) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.changed.Broadcast()
 	switch {
 	case up.Have != nil:
 		s.have[id] = append(s.have[id], *up.Have)
-		if m != nil {
+		if m := s.maps[id]; m != nil {
 			var v api.Map
 			if err := json.Unmarshal(m.Map, &v); err != nil || v.Epoch != up.Have.Epoch || v.Version != up.Have.Version {
 				send(r, ws, api.Down{Map: m})
@@ -210,24 +214,32 @@ func (s *Server) Push(m *api.Map) { s.PushSigned(m.Self.ID, s.Sign(m)) }
 func (s *Server) PushSigned(peer string, m *api.SignedMap) {
 	s.mu.Lock()
 	s.maps[peer] = m
+	ws := s.conns[peer]
 	s.mu.Unlock()
-	s.Send(peer, api.Down{Map: m})
+	if ws != nil { // else it gets the newest when it says which one it has
+		tell(ws, api.Down{Map: m})
+	}
 }
 
-// Send sends a message to a peer that follows.
-func (s *Server) Send(peer string, d api.Down) {
+// Send sends a message to a peer that follows, or is about to: it calls itself connected a moment before it follows here.
+func (s *Server) Send(t testing.TB, peer string, d api.Down) {
+	t.Helper()
+	s.Wait(t, peer, "it follows", func(st State) bool { return st.Following })
 	s.mu.Lock()
 	ws := s.conns[peer]
 	s.mu.Unlock()
 	if ws == nil {
-		return
+		t.Fatalf("%s has just gone", peer)
 	}
+	tell(ws, d)
+}
+
+func tell(ws *websocket.Conn, d api.Down) {
 	b, err := json.Marshal(d)
 	if err != nil {
 		panic(err)
 	}
-	ctx := (&http.Request{}).Context()
-	_ = ws.Write(ctx, websocket.MessageText, b)
+	_ = ws.Write(context.Background(), websocket.MessageText, b)
 }
 
 // SetDown makes the server break every connection, and new ones.
@@ -266,7 +278,7 @@ type State struct {
 func (s *Server) Wait(t testing.TB, peer, what string, ok func(State) bool) State {
 	t.Helper()
 	expired := false
-	timer := time.AfterFunc(15*time.Second, func() {
+	timer := time.AfterFunc(time.Minute, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		expired = true
