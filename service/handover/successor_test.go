@@ -305,7 +305,7 @@ func TestEventsThatNobodyTakesAreRefusedAtLast(t *testing.T) {
 	if g.Record(audit.Event{ID: "x"}) == nil {
 		t.Error("it takes events without end")
 	}
-	g.mu.Lock()
+	g.Linger.mu.Lock()
 	g.queue = nil // so that Close need not wait for somebody to take them
-	g.mu.Unlock()
+	g.Linger.mu.Unlock()
 }
