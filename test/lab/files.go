@@ -18,6 +18,7 @@ type Files map[string]bool
 var busy = []string{
 	"/run/systemd", "/run/udev", "/run/log", "/run/lock", "/run/dbus", "/run/utmp", "/var/log", "/var/cache", "/var/lib/systemd",
 	"/var/lib/apt", "/var/lib/dpkg", "/var/tmp", "/var/spool", "/var/lib/docker", "/var/lib/containerd",
+	"/var/lib/containers", "/run/netns", "/run/runc",
 }
 
 // ListFiles lists every name under roots that the caller may see, but for the Go caches, the folder keep (the
