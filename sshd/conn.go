@@ -118,7 +118,7 @@ func (c *conn) serve(g *grant, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Req
 	c.life = cancel
 	c.scope = c.s.scopes.Open(c.id)
 	c.serving = true
-	c.worker = forward.NewWorker(g.account, c.s.cfg.Helper, c.s.scopes.Open(c.id+"-forward"), c.s.run)
+	c.worker = forward.NewWorker(g.account, c.s.cfg.Helper, c.s.scopes.Open(c.id+"-forward"), c.s.run, c.s.cfg.ends.worker)
 	ended := c.ended
 	c.mu.Unlock()
 	if ended != "" {
@@ -257,15 +257,25 @@ func (c *conn) checkAlive() {
 	c.s.run(func() { _, _, _ = c.sc.SendRequest("keepalive@openssh.com", true, nil) }) // any answer is one
 }
 
-// Times of an end. Together they keep it within the second, whatever the client and the processes do.
-const (
-	// patience is how long the client may take to receive the reason, and the processes to die: who sees the connection
+// endTimes bound an end.
+type endTimes struct {
+	// told is how long the client may take to receive the reason, and the processes to die: who sees the connection
 	// close may rely on their end.
-	patience = 600 * time.Millisecond
-	// closeTime is how long the client may take to hang up by itself. A connection that is cut at once may lose what
-	// it has not read yet (a reset overtakes data).
-	closeTime = 200 * time.Millisecond
-)
+	told time.Duration
+	// closed is how long the client may take to hang up by itself. A connection that is cut at once may lose what it has
+	// not read yet (a reset overtakes data).
+	closed time.Duration
+	// channel is how long it may take to receive the reason why one channel ends.
+	channel time.Duration
+	// worker is how long the forwards' process may take to clean up and end by itself.
+	worker time.Duration
+}
+
+// withinASecond keeps an end within the second, whatever the client and the processes do.
+func withinASecond() endTimes {
+	const ms = time.Millisecond
+	return endTimes{told: 600 * ms, closed: 200 * ms, channel: 300 * ms, worker: 300 * ms}
+}
 
 // end ends the session, and reports whether this call did. Everybody sees the reason, every process is killed, the
 // connection closes; a shutdown spares what ignores a hang-up. Nothing of it waits for the client: it may have
@@ -301,7 +311,7 @@ func (c *conn) end(code reason.Code, last ...func()) bool {
 		cut() // forwards
 	}
 	c.s.run(func() {
-		until := time.Now().Add(patience)
+		until := time.Now().Add(c.s.cfg.ends.told)
 		_ = c.nc.SetWriteDeadline(until)
 		told := make(chan struct{})
 		var telling sync.WaitGroup
@@ -313,7 +323,7 @@ func (c *conn) end(code reason.Code, last ...func()) bool {
 		waitFor(told, time.Until(until))
 		waitFor(killed, time.Until(until))
 		_ = c.nc.CloseWrite()
-		waitFor(c.gone, closeTime)
+		waitFor(c.gone, c.s.cfg.ends.closed)
 		c.nc.Close()
 	})
 	return true
@@ -397,7 +407,7 @@ func (c *conn) sessionLogin(life context.Context, g *grant) *session.Login {
 	return &session.Login{
 		Account: g.account, Env: c.environment(g), Helper: c.s.cfg.Helper, Starter: c.s.cfg.Starter, Scope: scope.Channel(id),
 		System: c.s.system, From: c.remote.Addr(),
-		Can: c.can(g), Moved: c.moved, Life: c.s.life, Go: c.s.run,
+		Can: c.can(g), Moved: c.moved, Life: c.s.life, Go: c.s.run, Tell: c.s.cfg.ends.channel,
 		Agent: func() (string, error) { return c.agent(life, g) },
 		X11:   func(single bool) (int, func(), error) { return c.x11(life, g, single) },
 		Files: c.sftpGrants(g), FileEvent: func(e sftp.Event) { c.fileEvent(g, id, e) },

@@ -77,7 +77,7 @@ var helperDir = sync.OnceValues(tempDir)
 const (
 	issuerURL = "https://id.example"
 	clientID  = "lanyard"
-	waitTime  = 30 * time.Second
+	waitTime  = 2 * time.Minute
 )
 
 // lab is a server on loopback with an issuer, and what a person needs to use OpenSSH's client with it.
@@ -155,6 +155,8 @@ func newLabWith(t testing.TB, change func(*Config)) *lab {
 		Log:    slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:    l.now,
 		Limits: Limits{Tick: 20 * time.Millisecond},
+		// However long this machine stands still in between: nobody goes without the reason.
+		ends: endTimes{told: waitTime, closed: waitTime, channel: waitTime, worker: waitTime},
 	}
 	if change != nil {
 		change(&cfg)
@@ -181,6 +183,9 @@ func newLabWith(t testing.TB, change func(*Config)) *lab {
 	l.write("known_hosts", fmt.Sprintf("[127.0.0.1]:%d %s", l.addr.Port(), ssh.MarshalAuthorizedKey(l.host.PublicKey())), 0o644)
 	return l
 }
+
+// asInService lets what ends take no longer than it does in service.
+func asInService(c *Config) { c.ends = withinASecond() }
 
 // publicDir is a folder that every account may enter, unlike t.TempDir.
 func publicDir(t testing.TB) string {
@@ -239,6 +244,8 @@ var helperOnce = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	p := filepath.Join(dir, "helper")
+	syscall.ForkLock.RLock() // what another test starts meanwhile would hold it open for writing, and nobody could run it
+	defer syscall.ForkLock.RUnlock()
 	return p, os.WriteFile(p, b, 0o755)
 })
 
@@ -404,7 +411,7 @@ func exitOf(t testing.TB, err error) int {
 
 // tool is OpenSSH's ssh, sftp or scp with this configuration.
 func (l *lab) tool(name, config string, args ...string) *exec.Cmd {
-	return l.toolFor(time.Minute, name, config, args...)
+	return l.toolFor(5*time.Minute, name, config, args...)
 }
 
 // toolFor is tool, killed after that time.
@@ -523,6 +530,21 @@ func inTime(t *testing.T, do func() time.Duration) {
 			t.Errorf("three times it took longer than %s", endTime)
 		}
 	}
+}
+
+// ended wants a client to have ended with the reason on its screen. In service, nobody waits for long until it is there: a
+// client that has none, of a machine that stood still for as long, counts as an end that took too long.
+func ended(t testing.TB, exit int, said, reason string, at time.Time) (took time.Duration) {
+	t.Helper()
+	took = time.Since(at)
+	told := strings.Contains(said, reason)
+	if exit != 255 || !told && took < withinASecond().channel {
+		t.Errorf("exit %d, %q", exit, said)
+	}
+	if !told {
+		took += endTime
+	}
+	return took
 }
 
 // alive reports whether a process runs (and is no zombie).

@@ -411,7 +411,7 @@ func TestServerClosesWhileSomebodyIsPrompted(t *testing.T) {
 
 // A hundred prompts at once: a source has four, all of them sixty-four, and the others are told.
 func TestPromptsAreBoundedBySourceAndInAll(t *testing.T) {
-	l := newLab(t)
+	l := newLabWith(t, func(c *Config) { c.Limits.LoginGrace = 10 * time.Minute }) // a hundred handshakes take each as long as all
 	d := prompting(l, func(s *State) { s.Map.Rules[0].Prompt = []string{"own"} })
 	var sources atomic.Int64
 	var one atomic.Bool

@@ -37,6 +37,16 @@ func reaches(t *testing.T, network, addr string) net.Conn {
 	return c
 }
 
+// listens reports whether something listens at a port.
+func listens(addr string) bool {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
 // echoes sends bytes through c and wants them back.
 func echoes(t *testing.T, c net.Conn, size int) {
 	t.Helper()
@@ -107,13 +117,7 @@ func TestRemoteForward(t *testing.T) {
 		t.Errorf("%+v", starts)
 	}
 	s.Process.Kill()
-	eventually(t, "end of the listener", func() bool {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", there))
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
-	})
+	eventually(t, "end of the listener", func() bool { return !listens(fmt.Sprintf("127.0.0.1:%d", there)) })
 	eventually(t, "end in the audit", func() bool { return len(l.recorded(audit.ChannelEnd)) == len(l.recorded(audit.ChannelStart)) })
 	moved := false
 	for _, e := range l.recorded(audit.ChannelEnd) {
@@ -183,14 +187,14 @@ func TestCancelEndsAListener(t *testing.T) {
 	l := newLab(t)
 	c := l.dial("ann")
 	defer c.Close()
-	ln, err := c.Listen("tcp", "127.0.0.1:0")
+	at := fmt.Sprintf("127.0.0.1:%d", freePort(t)) // which nobody is given before it is listened at again
+	ln, err := c.Listen("tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := ln.Addr().String()
 	reaches(t, "tcp", at)
 	ln.Close()
-	eventually(t, "end of the listener", func() bool { _, err := net.Dial("tcp", at); return err != nil })
+	eventually(t, "end of the listener", func() bool { return !listens(at) })
 	if again, err := c.Listen("tcp", at); err != nil {
 		t.Error("the address is not free again:", err)
 	} else {
@@ -225,7 +229,7 @@ func TestCapabilityTakenAwayEndsListenersAndTheirConnections(t *testing.T) {
 	if _, err := outside.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
 		t.Errorf("the connection is open: %v", err)
 	}
-	eventually(t, "end of the listener", func() bool { _, err := net.Dial("tcp", ln.Addr().String()); return err != nil })
+	eventually(t, "end of the listener", func() bool { return !listens(ln.Addr().String()) })
 	eventually(t, "ends in the audit", func() bool {
 		ends := l.recorded(audit.ChannelEnd)
 		return len(ends) >= 2 && ends[0].Reason == reason.Capability && ends[1].Reason == reason.Capability
@@ -322,7 +326,10 @@ func TestAgentIsForwarded(t *testing.T) {
 
 func TestAgentSocketGoesWhenAccessEnds(t *testing.T) {
 	inTime(t, func() time.Duration {
-		l := newLab(t)
+		l := newLabWith(t, func(c *Config) {
+			asInService(c)
+			c.ends.worker = waitTime // the process that removes it is not killed while it is at it
+		})
 		c := l.dial("ann")
 		defer c.Close()
 		s, err := c.NewSession()
@@ -402,7 +409,7 @@ func TestX11IsForwarded(t *testing.T) {
 	}
 	in.Close()
 	s.Wait()
-	eventually(t, "end of the display", func() bool { _, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", 6000+display)); return err != nil })
+	eventually(t, "end of the display", func() bool { return !listens(fmt.Sprintf("127.0.0.1:%d", 6000+display)) })
 }
 
 func TestEachForwardNeedsItsCapability(t *testing.T) {

@@ -73,7 +73,7 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return errors.New("the SSH server is closed")
+		return l.Close()
 	}
 	s.listeners[l] = true
 	s.wg.Add(1)

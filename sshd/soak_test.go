@@ -36,7 +36,7 @@ func TestManyConnectionsOneAfterAnotherLeaveNothing(t *testing.T) {
 
 // Sessions of real clients, all open at a time, each of which still gets every byte back at its end.
 func TestManyHeldSessionsLeaveNothing(t *testing.T) {
-	l := newLabWith(t, func(c *Config) { c.Limits.PendingPerSource, c.Limits.Pending = 1000, 1000 })
+	l := newLabWith(t, manyAtOnce)
 	ann := l.login("ann", 0)
 	l.ssh(ann, "web-1", "true")
 	before := l.holdingAtRest()

@@ -84,6 +84,8 @@ type Config struct {
 	Log             *slog.Logger
 	Now             func() time.Time // nil: time.Now
 	Limits          Limits
+
+	ends endTimes // zero: withinASecond
 }
 
 // SessionInfo describes an authenticated connection.
@@ -122,6 +124,7 @@ func (c *Config) fill() error {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	setDefault(&c.ends, withinASecond())
 	l := &c.Limits
 	setDefault(&l.LoginGrace, 30*time.Second)
 	setDefault(&l.AuthTries, 6)

@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	// ackWait is how long a change waits for the peers that it concerns.
 	ackWait = time.Second
 	// settle collects changes that are not urgent (endpoints) into one compilation.
 	settle = 100 * time.Millisecond
@@ -34,6 +33,8 @@ type Config struct {
 	Issuers func(context.Context) ([]api.Issuer, error)
 	Log     *slog.Logger
 	Now     func() time.Time
+	// AckWait is how long a change waits for the peers that it concerns; default a second.
+	AckWait time.Duration
 }
 
 // Control is the fan-out of maps.
@@ -59,6 +60,9 @@ type Control struct {
 
 // New starts a Control. Close ends it.
 func New(cfg Config) *Control {
+	if cfg.AckWait == 0 {
+		cfg.AckWait = ackWait
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Control{
 		Config: cfg, conns: map[string]*Conn{}, observed: map[string]netip.Addr{}, pulse: make(chan struct{}),
@@ -150,7 +154,7 @@ func (c *Control) Apply(ctx context.Context) (api.Effect, error) {
 	if err != nil {
 		return effect, err
 	}
-	deadline := time.NewTimer(ackWait)
+	deadline := time.NewTimer(c.AckWait)
 	defer deadline.Stop()
 	waiting := changed
 	for {

@@ -177,7 +177,7 @@ func TestOpenAPI(t *testing.T) {
 }
 
 func TestOwnCAWithPin(t *testing.T) {
-	n := start(t, func(c *server.Config) { c.Listen = "127.0.0.1:0" })
+	n := start(t, func(c *server.Config) { c.Listen = local(t) })
 	if !strings.HasPrefix(n.server.Join(), "https://127.0.0.1:") {
 		t.Fatal(n.server.Join())
 	}
@@ -204,7 +204,6 @@ func TestOwnCAWithPin(t *testing.T) {
 	}
 	before := n.server.Join()
 	n.stop()
-	n.config.Listen = strings.TrimPrefix(url, "https://")
 	n.open()
 	if n.server.Join() != before {
 		t.Errorf("the join command changed from %s to %s", before, n.server.Join())

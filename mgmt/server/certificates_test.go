@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -81,7 +83,7 @@ func pebble(t *testing.T, front *httptest.Server, port int) (caFile string, root
 // get asks for path with the domain's name at the server's port and returns the certificate that it showed.
 func get(t *testing.T, roots *x509.CertPool, address string) (*x509.Certificate, error) {
 	t.Helper()
-	c := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
+	c := &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: domain}, DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
@@ -98,14 +100,25 @@ func get(t *testing.T, roots *x509.CertPool, address string) (*x509.Certificate,
 	return res.TLS.PeerCertificates[0], nil
 }
 
+// port is one of loopback that nobody listens at. It is below those that the system gives to whoever asks for any
+// (ip_local_port_range begins at 32768), so that nobody is given it before it is used, or used again.
 func port(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		p := 20000 + mathrand.IntN(12000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
+			l.Close()
+			return p
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
+}
+
+// local is an address of loopback at such a port.
+func local(t *testing.T) string {
+	t.Helper()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port(t)))
 }
 
 func TestDomainGetsItsCertificateFromAnACMEServer(t *testing.T) {
@@ -176,7 +189,7 @@ func TestOwnCertificateIsReadAgainWhenItChanges(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	old := selfSigned(t, cert, key)
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port(t)))
+	address := local(t)
 	start(t, func(c *server.Config) {
 		c.Listen, c.CertFile, c.KeyFile, c.URL = address, cert, key, "https://"+domain
 	})
@@ -190,7 +203,7 @@ func TestOwnCertificateIsReadAgainWhenItChanges(t *testing.T) {
 		t.Errorf("a half-written file took the server away: %v", err)
 	}
 	renewed := selfSigned(t, cert, key)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		_, err := get(t, renewed, address)
 		if err == nil {

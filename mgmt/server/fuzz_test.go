@@ -29,8 +29,8 @@ type sender struct {
 
 func newSender(f *testing.F) *sender {
 	n := start(f, func(c *server.Config) { c.Log = slog.New(slog.DiscardHandler) })
-	return &sender{n, &http.Client{Timeout: 10 * time.Second}, &http.Client{
-		Timeout: 10 * time.Second,
+	return &sender{n, &http.Client{Timeout: time.Minute}, &http.Client{
+		Timeout: time.Minute,
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(n.state, server.AdminSocket))
 		}},

@@ -48,6 +48,7 @@ func start(t testing.TB, change ...func(*server.Config)) *network {
 		State: t.TempDir(), HTTP: "127.0.0.1:0", Release: "test", PasswordCost: bcrypt.MinCost + 6, // dex wants 10
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	cfg.BePatient()
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -284,7 +285,7 @@ func (m *machine) until(what string, fits func(*api.Map) bool) *api.Map {
 			if fits(m.at) {
 				return m.at
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			m.t.Fatalf("%s got no map with %s", m.request.Name, what)
 		}
 	}
@@ -503,8 +504,28 @@ func refused(t *testing.T, err error, status int, part string) {
 	}
 }
 
-// clock is the real time and what was added to it.
-type clock struct{ ahead atomic.Int64 }
+// clock is the real time, or one that stands, and what was added to it.
+type clock struct {
+	ahead  atomic.Int64
+	stands atomic.Pointer[time.Time]
+}
 
-func (c *clock) Now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) Now() time.Time {
+	at := time.Now()
+	if s := c.stands.Load(); s != nil {
+		at = *s
+	}
+	return at.Add(time.Duration(c.ahead.Load()))
+}
+
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// stop lets the clock stand, for what must not depend on how fast this machine is. Proofs go by the real time, and may be a
+// minute off.
+func (c *clock) stop() {
+	now := time.Now()
+	c.stands.Store(&now)
+}
+
+// goOn lets it run again.
+func (c *clock) goOn() { c.stands.Store(nil) }

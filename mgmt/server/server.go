@@ -53,6 +53,8 @@ type Config struct {
 	PasswordCost int
 	// Lifetimes and bounds; zero: as they are.
 	MaxMapAge, LoginGrace, LoginLifetime, TokenLifetime time.Duration
+
+	patience time.Duration // with the answers of machines and of other providers; zero: as each of them has it
 }
 
 const (
@@ -145,12 +147,14 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.mirror, err = mirror.Open(ctx, mirror.Config{
-		Store: s.store, Lifetime: s.settings.LoginLifetime, Log: s.log, Now: s.now, Changed: s.keysChanged,
+		Store: s.store, Lifetime: s.settings.LoginLifetime, Log: s.log, Now: s.now, Changed: s.keysChanged, Patience: cfg.patience,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.control = control.New(control.Config{Store: s.store, Settings: s.settings, Issuers: s.issuers, Log: s.log, Now: s.now})
+	s.control = control.New(control.Config{
+		Store: s.store, Settings: s.settings, Issuers: s.issuers, Log: s.log, Now: s.now, AckWait: cfg.patience,
+	})
 	if s.setupSecret, err = s.drawSetup(ctx); err != nil {
 		return nil, err
 	}

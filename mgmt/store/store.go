@@ -53,7 +53,7 @@ type Store struct {
 // Open opens or makes the database in dir, which is made 0700 when it does not exist. Only one process may have
 // it open.
 func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error) {
-	return openWaiting(ctx, dir, now, 5*time.Second)
+	return openWaiting(ctx, dir, now, 20*time.Second)
 }
 
 // openWaiting is Open; a change waits at most so long for another one's end.

@@ -28,18 +28,21 @@ func open(t *testing.T) *Store {
 }
 
 func TestDexConformance(t *testing.T) {
-	fresh := func(t *testing.T) storage.Storage { return open(t).Dex() }
-	conformance.RunTests(t, fresh)
-	// These change a row within a change of the same row: one of the two must fail, once it has waited.
-	conformance.RunTransactionTests(t, func(t *testing.T) storage.Storage {
-		s, err := openWaiting(t.Context(), t.TempDir(), time.Now, 50*time.Millisecond)
-		if err != nil {
-			t.Fatal(err)
+	waiting := func(busy time.Duration) func(*testing.T) storage.Storage {
+		return func(t *testing.T) storage.Storage {
+			s, err := openWaiting(t.Context(), t.TempDir(), time.Now, busy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			return s.Dex()
 		}
-		t.Cleanup(func() { s.Close() })
-		return s.Dex()
-	})
-	conformance.RunConcurrencyTests(t, fresh)
+	}
+	conformance.RunTests(t, func(t *testing.T) storage.Storage { return open(t).Dex() })
+	// These change a row within a change of the same row: one of the two must fail, once it has waited.
+	conformance.RunTransactionTests(t, waiting(50*time.Millisecond))
+	// A hundred changes at once each wait for the disk of those before.
+	conformance.RunConcurrencyTests(t, waiting(5*time.Minute))
 }
 
 func TestNewerDatabaseIsRefused(t *testing.T) {

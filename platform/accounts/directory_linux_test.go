@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // directory is a getent that knows what this script says, and an id.
@@ -40,7 +41,7 @@ func TestAccountOfADirectoryExpires(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d := database{etc: dir, tools: tools{dir}}
+	d := database{etc: dir, tools: tools{[]string{dir}, time.Minute}}
 	for name, locked := range map[string]bool{"dora": false, "erna": true, "none": false, "mixed": false, "ann": false, "away": true} {
 		if a, err := d.lookup(name); err != nil || a.Name != name || a.Locked != locked {
 			t.Errorf("%s: %+v, %v; want locked %v", name, a, err, locked)

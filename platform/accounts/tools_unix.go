@@ -18,10 +18,13 @@ import (
 // toolTime is how long a directory may take to answer.
 const toolTime = 5 * time.Second
 
-// tools are the folders that the system's tools are in: never one from a PATH that somebody else set.
-type tools []string
+// tools are the system's, in folders that are never those of a PATH that somebody else set.
+type tools struct {
+	folders []string
+	limit   time.Duration // for an answer
+}
 
-var systemTools = tools{"/usr/bin", "/bin", "/usr/sbin", "/run/current-system/sw/bin"}
+var systemTools = tools{[]string{"/usr/bin", "/bin", "/usr/sbin", "/run/current-system/sw/bin"}, toolTime}
 
 // other asks sources other than the files: getent(1), and id(1) on macOS, which has none.
 func (t tools) other(name string) (Account, error) {
@@ -75,9 +78,9 @@ func (t tools) shadow(name string) (string, error) {
 }
 
 func (t tools) run(tool string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), toolTime)
+	ctx, cancel := context.WithTimeout(context.Background(), t.limit)
 	defer cancel()
-	for _, dir := range t {
+	for _, dir := range t.folders {
 		p := filepath.Join(dir, tool)
 		if _, err := os.Stat(p); err != nil {
 			continue

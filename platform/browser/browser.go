@@ -20,7 +20,9 @@ const startGrace = 300 * time.Millisecond
 // Open shows rawURL, which must be http or https, in a browser of its own session. The commands of $BROWSER are tried
 // first (a list separated by colons; %s stands for the address), then the desktop's own way. Root has no desktop:
 // for root only $BROWSER counts.
-func Open(rawURL string) error {
+func Open(rawURL string) error { return open(rawURL, startGrace) }
+
+func open(rawURL string, grace time.Duration) error {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("the address %q is not a web page", rawURL)
@@ -29,12 +31,12 @@ func Open(rawURL string) error {
 	page := u.String()
 	var failed error
 	for _, argv := range commands(os.Getenv("BROWSER"), page) {
-		if failed = start(argv); failed == nil {
+		if failed = start(argv, grace); failed == nil {
 			return nil
 		}
 	}
 	if argv, ok := desktop(page); ok {
-		return start(argv)
+		return start(argv, grace)
 	}
 	if failed != nil {
 		return fmt.Errorf("%w: %w", ErrNone, failed)
@@ -74,7 +76,7 @@ func commands(list, page string) [][]string {
 	return out
 }
 
-func start(argv []string) error {
+func start(argv []string, grace time.Duration) error {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = ownSession()
 	if err := cmd.Start(); err != nil {
@@ -88,7 +90,7 @@ func start(argv []string) error {
 			return fmt.Errorf("%s: %w", argv[0], err)
 		}
 		return nil
-	case <-time.After(startGrace):
+	case <-time.After(grace):
 		return nil
 	}
 }

@@ -1,4 +1,4 @@
 package clipboard
 
 // Write replaces the clipboard's content.
-func Write(text string) error { return write(text, "/usr/bin/pbcopy") }
+func Write(text string) error { return write(patience, text, "/usr/bin/pbcopy") }

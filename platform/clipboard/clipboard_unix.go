@@ -16,7 +16,7 @@ import (
 const patience = 3 * time.Second
 
 // write gives text to a program's standard input. One that stays in the background holds no pipe of ours.
-func write(text string, argv ...string) error {
+func write(patience time.Duration, text string, argv ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)

@@ -5,10 +5,13 @@ package clipboard
 import (
 	"os"
 	"os/exec"
+	"time"
 )
 
 // Write replaces the clipboard's content.
-func Write(text string) error {
+func Write(text string) error { return within(patience, text) }
+
+func within(patience time.Duration, text string) error {
 	var tools [][]string
 	if os.Getenv("WAYLAND_DISPLAY") != "" {
 		tools = append(tools, []string{"wl-copy"})
@@ -18,7 +21,7 @@ func Write(text string) error {
 	}
 	for _, argv := range tools {
 		if path, err := exec.LookPath(argv[0]); err == nil {
-			return write(text, append([]string{path}, argv[1:]...)...)
+			return write(patience, text, append([]string{path}, argv[1:]...)...)
 		}
 	}
 	return ErrNone

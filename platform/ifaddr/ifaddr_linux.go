@@ -71,7 +71,14 @@ func Configure(name string, mtu int, addrs []netip.Addr, routes []netip.Prefix) 
 
 // Routes lists the unicast routes of all tables, default routes left out.
 func Routes() ([]Route, error) {
-	all, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	var all []netlink.Route
+	err := error(netlink.ErrDumpInterrupted)
+	for range 20 { // a change in between makes a list worthless
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+		all, err = netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}

@@ -79,7 +79,7 @@ func start(t *testing.T) (*Manager, *fake) {
 		t.Fatal(r, err)
 	}
 	m := Open()
-	m.address, m.marker, m.wait = strings.TrimSpace(address), dir, 10*time.Second
+	m.address, m.marker, m.wait = strings.TrimSpace(address), dir, time.Minute
 	t.Cleanup(func() { m.Close() })
 	return m, f
 }
@@ -89,7 +89,7 @@ func over(t *testing.T, f *fake) {
 	t.Helper()
 	r := <-f.ends
 	defer r.Close()
-	_ = r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = r.SetReadDeadline(time.Now().Add(time.Minute))
 	if n, err := r.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the session's descriptor is still open: %d %v", n, err)
 	}
@@ -142,6 +142,9 @@ func TestSessionOfSomebodyElseIsLeftAlone(t *testing.T) {
 
 func TestHungLoginManagerIsWaitedForOnce(t *testing.T) {
 	m, f := start(t)
+	if _, err := m.connect(); err != nil { // the bus answers, however long that takes
+		t.Fatal(err)
+	}
 	m.wait = 200 * time.Millisecond
 	if s, err := m.Create(Request{Uid: 5, Leader: 99}); !errors.Is(err, ErrSlow) {
 		t.Fatalf("%+v %v", s, err)
@@ -150,14 +153,15 @@ func TestHungLoginManagerIsWaitedForOnce(t *testing.T) {
 	if s, err := m.Create(Request{Uid: 5, Leader: 100}); !errors.Is(err, ErrSlow) {
 		t.Fatalf("%+v %v", s, err)
 	}
-	if len(f.asked) != 1 {
-		t.Errorf("asked %d times", len(f.asked))
+	<-f.asked
+	if len(f.asked) != 0 {
+		t.Error("asked again")
 	}
 	// What comes too late ends at once, and then all is well again.
 	close(f.hold)
 	over(t, f)
-	m.wait = 10 * time.Second
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	m.wait = time.Minute
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		s, err := m.Create(Request{Uid: 5, Leader: 101})
 		if err == nil {
 			s.Close()

@@ -75,6 +75,7 @@ func open(t *testing.T, caps ...string) (*desktop, *Desk) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { desk.Close() })
+	desk.wait = time.Minute
 	return d, desk
 }
 

@@ -80,7 +80,7 @@ func TestKillFindsWhatHides(t *testing.T) {
 		for name, script := range map[string]string{
 			"plain":      "echo $$; exec sleep 300",
 			"setsid":     "setsid sh -c 'echo $$; exec sleep 300' & wait",
-			"daemon":     "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 1",
+			"daemon":     "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 300",
 			"bare":       "env -i setsid sh -c 'echo $$; exec sleep 300' & wait",
 			"bare twice": "env -i setsid -f setsid -f sh -c 'echo $$; exec sleep 300'; exec sleep 300",
 			"nohup":      "(nohup sh -c 'echo $$; exec sleep 300' 2>/dev/null &); exec sleep 300",
@@ -135,7 +135,7 @@ func TestAuditKnowsWhoIsResponsible(t *testing.T) {
 	f := strings.Fields(strings.Replace(got, unsetSession, " unset ", 1))
 	p.Wait()
 	own, _ := os.ReadFile("/proc/self/sessionid")
-	if want := me(t).UID; !strings.HasPrefix(got, want) || len(f) != 1 || strings.HasSuffix(got, string(own)) {
+	if want := me(t).UID; !strings.HasPrefix(got, want) || len(f) != 1 || got == want+string(own) {
 		t.Errorf("loginuid and sessionid %q, want %s and a new session; ours is %s", got, want, own)
 	}
 }
@@ -170,7 +170,7 @@ func TestChannelIsPartOfItsSession(t *testing.T) {
 		}
 		s := scopes.Open("session")
 		one, two := s.Channel("one"), s.Channel("two")
-		const daemon = "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 1"
+		const daemon = "(setsid sh -c 'echo $$; exec sleep 300' &) ; exec sleep 300"
 		a, pid := start(t, one, daemon)
 		b, other := start(t, two, daemon)
 		one.Kill()

@@ -40,7 +40,7 @@ func TestSupervisorIsToldAndNobodyElseKnowsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := make([]byte, 64)
-		_ = l.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = l.SetReadDeadline(time.Now().Add(time.Minute))
 		if n, err := l.Read(b); err != nil || string(b[:n]) != "READY=1" {
 			t.Errorf("%q, %v", b[:n], err)
 		}

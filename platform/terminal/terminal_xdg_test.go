@@ -31,7 +31,7 @@ func tools(t *testing.T, names ...string) (log string) {
 
 func read(t *testing.T, log string) string {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if b, err := os.ReadFile(log); err == nil {
 			return string(b)
 		}

@@ -60,7 +60,7 @@ func TestTheGreetingComesFirstAndOnce(t *testing.T) {
 	}
 	c := Wrap(nc)
 	defer c.Close()
-	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(time.Minute))
 	const line = "SSH-2.0-Lanyard\r\n"
 	if err := c.Greet(line); err != nil {
 		t.Fatal(err)

@@ -88,6 +88,21 @@ func TestCloseSendsWhatWasWritten(t *testing.T) {
 }
 
 func TestDeafClientHoldsNothingForLong(t *testing.T) {
+	for try := range 3 { // what else this machine does only adds to it
+		took := closeOnTheDeaf(t)
+		if took <= 10*lastWords || t.Failed() {
+			return
+		}
+		t.Logf("Close took %s", took)
+		if try == 2 {
+			t.Error("three times it took too long")
+		}
+	}
+}
+
+// closeOnTheDeaf closes a connection whose client takes nothing, and says how long that took.
+func closeOnTheDeaf(t *testing.T) (took time.Duration) {
+	t.Helper()
 	c, _ := pair(t)
 	full := make(chan error, 1)
 	go func() {
@@ -106,15 +121,14 @@ func TestDeafClientHoldsNothingForLong(t *testing.T) {
 	}
 	began := time.Now()
 	c.Close()
-	if d := time.Since(began); d > 10*lastWords {
-		t.Errorf("Close took %s", d)
-	}
+	took = time.Since(began)
 	if err := <-full; !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the writer got %v", err)
 	}
 	if _, err := c.Write([]byte("x")); err == nil {
 		t.Error("a closed connection takes more")
 	}
+	return took
 }
 
 func TestADeadlineReachesTheWriter(t *testing.T) {

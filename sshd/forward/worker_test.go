@@ -229,7 +229,7 @@ func TestWorkerThatSendsOnlyFilesIsHungUpOn(t *testing.T) {
 			break
 		}
 	}
-	_ = theirs.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = theirs.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := theirs.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
 		t.Errorf("it may send more: %v", err)
 	}

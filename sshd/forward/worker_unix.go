@@ -25,10 +25,11 @@ import (
 // and ends with Close. It passes what it opened to the daemon. What it made in the file system it removes, also when
 // the daemon is gone.
 type Worker struct {
-	account accounts.Account
-	helper  []string
-	scope   *spawn.Scope
-	run     func(func())
+	account  accounts.Account
+	helper   []string
+	scope    *spawn.Scope
+	run      func(func())
+	patience time.Duration
 
 	start   sync.Mutex // one start at a time
 	closing sync.Once
@@ -47,13 +48,10 @@ type received struct {
 }
 
 // NewWorker makes the worker of a connection, and starts nothing yet. scope is its own; run runs a goroutine that
-// the server waits for.
-func NewWorker(a accounts.Account, helper []string, scope *spawn.Scope, run func(func())) *Worker {
-	return &Worker{account: a, helper: helper, scope: scope, run: run, pending: make(map[uint64]chan received)}
+// the server waits for. patience is how long the process may take to clean up and end by itself.
+func NewWorker(a accounts.Account, helper []string, scope *spawn.Scope, run func(func()), patience time.Duration) *Worker {
+	return &Worker{account: a, helper: helper, scope: scope, run: run, patience: patience, pending: make(map[uint64]chan received)}
 }
-
-// closeTime is how long the process may take to clean up and end by itself.
-const closeTime = 300 * time.Millisecond
 
 // Close ends the process and waits for that. It may be called more than once.
 func (w *Worker) Close() { w.closing.Do(w.close) }
@@ -69,7 +67,7 @@ func (w *Worker) close() {
 		conn.Close() // it reads an end, removes its sockets and exits
 		select {
 		case <-ended:
-		case <-time.After(closeTime):
+		case <-time.After(w.patience):
 		}
 		w.scope.Kill() // what the account may have made of it
 		<-ended

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"lanyard/platform/accounts"
 	"lanyard/platform/spawn"
@@ -18,7 +19,7 @@ type Worker struct {
 }
 
 // NewWorker makes the worker of a connection.
-func NewWorker(a accounts.Account, _ []string, scope *spawn.Scope, _ func(func())) *Worker {
+func NewWorker(a accounts.Account, _ []string, scope *spawn.Scope, _ func(func()), _ time.Duration) *Worker {
 	return &Worker{a, scope}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os/user"
 	"testing"
+	"time"
 
 	"lanyard/platform/accounts"
 	"lanyard/platform/spawn"
@@ -19,7 +20,7 @@ func TestWindowsForwardsPortsAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := NewWorker(a, nil, spawn.NewScopes().Open("s"), func(f func()) { f() })
+	w := NewWorker(a, nil, spawn.NewScopes().Open("s"), func(f func()) { f() }, time.Second)
 	defer w.Close()
 	l, err := w.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {

@@ -226,7 +226,7 @@ func (s *Session) finish(proc *spawn.Process, out <-chan struct{}, quiet func() 
 	if s.isEnding() {
 		return // who ends the session closes the channel or the connection once the reason is on its way
 	}
-	if s.lock(tellTime) {
+	if s.lock(s.login.Tell) {
 		defer s.unlock()
 	}
 	s.sendExit(e)
@@ -242,7 +242,7 @@ func (s *Session) drain(out <-chan struct{}, quiet func() bool) {
 		defer t.Stop()
 		look = t.C
 	}
-	since := time.Now()
+	silent := 0 // looks in a row: a machine that stands still in between makes no silence
 	for {
 		select {
 		case <-out:
@@ -252,9 +252,10 @@ func (s *Session) drain(out <-chan struct{}, quiet func() bool) {
 		case <-s.ending: // a client that reads nothing delays nothing
 			return
 		case <-look:
-			if !quiet() {
-				since = time.Now()
-			} else if time.Since(since) >= ptyLinger {
+			if silent++; !quiet() {
+				silent = 0
+			}
+			if time.Duration(silent)*ptyLook >= ptyLinger {
 				return
 			}
 		}

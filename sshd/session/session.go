@@ -55,6 +55,8 @@ type Login struct {
 	// Life ends when the server closes: processes that outlived their connection are no longer waited for.
 	Life context.Context
 	Go   func(func()) // runs a goroutine that the server waits for
+	// Tell is how long a client may take to read why the channel ends; a stopped one never does.
+	Tell time.Duration
 }
 
 // Result is how a program ended.
@@ -348,16 +350,13 @@ func (s *Session) fail(line string) {
 	})
 	select {
 	case <-done:
-	case <-time.After(tellTime):
+	case <-time.After(s.login.Tell):
 	}
-	if s.lock(tellTime) {
+	if s.lock(s.login.Tell) {
 		defer s.unlock()
 	}
 	_ = s.ch.Close()
 }
-
-// tellTime is how long a client may take to read the reason; a stopped one never does.
-const tellTime = 300 * time.Millisecond
 
 // Ending says that the session is about to be ended: when its program dies, no exit status is sent and the channel
 // stays open for the reason.

@@ -173,7 +173,7 @@ func serveBy(t testing.TB, home string, argv []string) *client {
 // close ends the server and waits for its events.
 func (c *client) close() {
 	c.in.Close()
-	killer := time.AfterFunc(10*time.Second, func() { c.cmd.Process.Kill() })
+	killer := time.AfterFunc(2*time.Minute, func() { c.cmd.Process.Kill() })
 	defer killer.Stop()
 	<-c.told
 	_ = c.cmd.Wait()
@@ -230,7 +230,7 @@ func (c *client) send(kind byte, parts ...any) {
 func (c *client) receive() (kind byte, f *fields) {
 	c.t.Helper()
 	if d, ok := c.out.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = d.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	}
 	var n [4]byte
 	if _, err := io.ReadFull(c.out, n[:]); err != nil {

@@ -22,11 +22,14 @@ const (
 	maxAnswer = 1 << 20         // bytes
 )
 
-func newClient() *http.Client {
+func newClient(patience time.Duration) *http.Client {
+	if patience == 0 {
+		patience = timeout
+	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 1
 	return &http.Client{
-		Transport: t, Timeout: timeout,
+		Transport: t, Timeout: patience,
 		// The document names addresses itself; a redirect would be somebody else's word.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"lanyard/sshd/token"
 )
@@ -24,7 +25,7 @@ func FuzzProvider(f *testing.F) {
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(keys)) })
 	srv := httptest.NewServer(mux)
 	f.Cleanup(srv.Close)
-	m := &Mirror{http: newClient()}
+	m := &Mirror{http: newClient(time.Minute)}
 	f.Fuzz(func(t *testing.T, at, set string) {
 		if at == "" || CheckURL(at) != nil {
 			at = srv.URL + "/keys" // else the input says where: it is not asked

@@ -44,6 +44,8 @@ type Config struct {
 	Changed func()
 	Log     *slog.Logger
 	Now     func() time.Time
+	// Patience is how long one question may take; zero: three seconds.
+	Patience time.Duration
 }
 
 // Mirror knows the providers. Its methods may be called from several goroutines.
@@ -78,7 +80,7 @@ type State struct {
 
 // Open reads the providers and begins to look after them. Close ends it.
 func Open(ctx context.Context, cfg Config) (*Mirror, error) {
-	m := &Mirror{Config: cfg, http: newClient(), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	m := &Mirror{Config: cfg, http: newClient(cfg.Patience), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	all, err := cfg.Store.Issuers(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the identity providers: %w", err)

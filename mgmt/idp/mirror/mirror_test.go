@@ -115,6 +115,7 @@ func (m *mirrored) open() {
 	var err error
 	m.Mirror, err = Open(m.t.Context(), Config{
 		Store: m.store, Lifetime: lifetime, Changed: func() { m.changes.Add(1) }, Log: slog.New(slog.NewTextHandler(m.t.Output(), nil)), Now: m.now,
+		Patience: time.Minute,
 	})
 	if err != nil {
 		m.t.Fatal(err)
@@ -259,7 +260,7 @@ func TestProviderIsLookedAtUnasked(t *testing.T) {
 	case m.wake <- struct{}{}:
 	default:
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if published, _ := m.kids(); published == "k2" {
 			return
 		}

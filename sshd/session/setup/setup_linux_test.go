@@ -69,14 +69,14 @@ func TestLimitsThatTakeTimeDelayNobodyElse(t *testing.T) {
 		s.Plan(Ask{Account: accounts.Account{Name: "ann", Uid: 54321}, Log: slog.New(slog.DiscardHandler)})
 	}()
 	fd := -1
-	for end := time.Now().Add(20 * time.Second); fd < 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); fd < 0; time.Sleep(time.Millisecond) {
 		fd, _ = unix.Open(slow, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) // as soon as somebody reads
 		if time.Now().After(end) {
 			t.Fatal("the file is not read")
 		}
 	}
 	free := false // the file stays half read all the while
-	for end := time.Now().Add(5 * time.Second); !free && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !free && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if free = s.mu.TryLock(); free {
 			s.mu.Unlock()
 		}
