@@ -51,7 +51,6 @@ func open(t *testing.T, change ...func(*store.Settings)) *office {
 		},
 	})
 	t.Cleanup(func() { o.Close() })
-	o.AckWait = time.Minute // who answers does, however long this machine stands still in between
 	return o
 }
 
@@ -143,6 +142,7 @@ func take(t *testing.T, conn *Conn) *api.Map {
 
 func TestChangeReachesThoseItConcernsAndNobodyElse(t *testing.T) {
 	o := open(t)
+	o.AckWait = time.Minute // who answers does, however long this machine stands still in between
 	o.peer("web", 2, "tag:web")
 	o.peer("laptop", 4)
 	u := o.person("ann")
@@ -176,7 +176,6 @@ func TestChangeReachesThoseItConcernsAndNobodyElse(t *testing.T) {
 
 func TestWhoDoesNotAnswerIsNamed(t *testing.T) {
 	o := open(t)
-	o.AckWait = 100 * time.Millisecond
 	o.peer("web", 2, "tag:web")
 	o.peer("web2", 3, "tag:web")
 	o.person("ann")
@@ -473,6 +472,7 @@ func TestFirstMachineAfterAStartLeavesAChangeToItsOwnAnswer(t *testing.T) {
 // The machine that waited for a change's compilation is one that the change's answer waits for.
 func TestChangeHearsOfTheMachineThatWaitedForIt(t *testing.T) {
 	o := open(t)
+	o.AckWait = time.Minute
 	web := o.peer("web-1", 1, "tag:web")
 	ann := o.person("ann")
 	o.policy("web", "user:"+ann.Email, "tag:web", time.Hour)
