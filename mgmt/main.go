@@ -26,10 +26,19 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := newRoot().ExecuteContext(ctx); err != nil {
+		var quiet exitCode
+		if errors.As(err, &quiet) {
+			os.Exit(int(quiet))
+		}
 		fmt.Fprintln(os.Stderr, "lanyard-mgmt:", err)
 		os.Exit(1)
 	}
 }
+
+// exitCode ends a command that has already said everything.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // app is what the commands share: the flags of the root.
 type app struct {

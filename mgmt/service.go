@@ -24,7 +24,7 @@ import (
 // which make and take away what belongs to the service beside its entry, and configure and supported.
 func (a *app) serviceCommand() *cobra.Command {
 	c := &cobra.Command{Use: "service", Short: "Have the system run the server"}
-	c.AddCommand(a.installCommand(), a.uninstallCommand())
+	c.AddCommand(a.installCommand(), a.uninstallCommand(), a.statusCommand())
 	for _, v := range []struct{ verb, done, short string }{
 		{"start", "Started.", "Start the installed server"},
 		{"stop", "Stopped.", "Stop the installed server"},
@@ -182,11 +182,15 @@ func (a *app) uninstallCommand() *cobra.Command {
 	return c
 }
 
-// systemService is the server as the system's own supervisor knows it.
+// systemService is the server as the system's own supervisor knows it, for whoever may change it.
 func (a *app) systemService(flags []string) (service.Service, error) {
 	if !paths.Privileged() {
 		return nil, errors.New("only an administrator may change the system's services; run this with sudo, or run 'lanyard-mgmt serve' as yourself")
 	}
+	return a.supervised(flags)
+}
+
+func (a *app) supervised(flags []string) (service.Service, error) {
 	if state, err := defaultState(); err != nil || filepath.Clean(a.state) != filepath.Clean(state) {
 		return nil, fmt.Errorf("the system's service keeps its data in %s; leave --state out", serverState())
 	}

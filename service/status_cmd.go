@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -85,7 +86,7 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 	case ipc.StateNew:
 		line("Not part of a network.")
 	case ipc.StateRemoved:
-		line("Removed from the network.")
+		line("%s", safe(cmp.Or(st.Removed, "Removed from the network.")))
 	case ipc.StateDown:
 		line("Disconnected (part of the network at %s).", plainServer(st.Server))
 	case ipc.StateConnecting:
@@ -130,7 +131,9 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 		line("Settled by your administrator: %s.", settled(st))
 	}
 	for _, p := range st.Problems {
-		line("Problem: %s", safe(p))
+		if p != st.Removed {
+			line("Problem: %s", safe(p))
+		}
 	}
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(st.Peers) > 0 {

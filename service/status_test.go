@@ -23,6 +23,12 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 	}{
 		{"new", ipc.Status{State: ipc.StateNew, Caller: mine}, signIn{}, []string{"Not part of a network.", "Next: lanyard up URL"}},
 		{"new, for who may not change it", ipc.Status{State: ipc.StateNew}, signIn{}, []string{"Next: " + asAdministrator("lanyard up URL") + ","}},
+		{
+			"removed",
+			ipc.Status{State: ipc.StateRemoved, Caller: mine, Removed: "An administrator removed it.", Problems: []string{"An administrator removed it."}},
+			signIn{},
+			[]string{"An administrator removed it.\n\nNext: lanyard up URL"},
+		},
 		{"down", ipc.Status{State: ipc.StateDown, Server: "https://x#sha256=aa", Caller: mine}, signIn{}, []string{"network at https://x)", "Next: lanyard up\n"}},
 		{
 			"serves",

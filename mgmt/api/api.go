@@ -43,6 +43,9 @@ const (
 	RouteSetup   = "/api/setup"   // POST SetupRequest. The one-time setup secret
 )
 
+// ParamReason goes with an access_denied of the embedded provider (RFC 6749 §4.1.2.1): the reason.Code.
+const ParamReason = "lanyard_reason"
+
 // Error is the body of every answer that is not 2xx.
 type Error struct {
 	Status  int    `json:"status"`

@@ -2,6 +2,7 @@ package idp
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -247,7 +248,7 @@ func (p *Provider) password(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &watcher{ResponseWriter: w}
-	p.dex.ServeHTTP(out, r)
+	p.dex.ServeHTTP(out, r.WithContext(context.WithValue(r.Context(), atForm{}, true)))
 	if out.status == http.StatusSeeOther {
 		p.slow.succeeded(guess)
 		if err := p.Store.NoteKnown(r.Context(), guess.account, guess.asker); err != nil {
@@ -315,7 +316,7 @@ func (p *Provider) callback(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// finish hands the code to the loopback listener, unless the person was blocked meanwhile.
+// finish hands the code to the loopback listener, unless the person is blocked.
 func (p *Provider) finish(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	id := r.URL.Query().Get("req")
@@ -346,6 +347,7 @@ func (p *Provider) finish(w http.ResponseWriter, r *http.Request) {
 		if blocked {
 			back.RawQuery = url.Values{
 				"error": {"access_denied"}, "error_description": {reason.Blocked.Sentence()}, "state": {f.Start.State}, "iss": {p.issuer},
+				api.ParamReason: {string(reason.Blocked)},
 			}.Encode()
 			http.Redirect(w, r, back.String(), http.StatusSeeOther)
 			return

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dexidp/dex/storage"
+	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/crypto/ssh"
 
 	"lanyard/mgmt/api"
@@ -353,13 +354,45 @@ func TestPeopleWhoDoNotExistAreNotToldApart(t *testing.T) {
 			t.Errorf("%s is answered %d %s", email, p.status, p.body)
 		}
 	}
-	if p := b.browser().password(b.begin(), "gone@example.org", secret); p.status == http.StatusSeeOther {
-		t.Error("a blocked person's password is good")
+	// The hashes that stand for them cost as much to check; but for the form, a blocked person has another one.
+	for email, own := range map[string]bool{"nobody@example.org": false, "gone@example.org": true} {
+		for typed, ctx := range map[bool]context.Context{false: t.Context(), true: context.WithValue(t.Context(), atForm{}, true)} {
+			pw, err := b.db.GetPassword(ctx, email)
+			if err != nil || len(pw.Hash) == 0 || pw.UserID == "" || string(pw.Hash[:7]) != string(b.decoy[:7]) {
+				t.Errorf("%s: %+v, %v", email, pw, err)
+			}
+			if good := bcrypt.CompareHashAndPassword(pw.Hash, []byte(secret)) == nil; good != (own && typed) {
+				t.Errorf("%s, at the form: %v, the password is good: %v", email, typed, good)
+			}
+		}
 	}
-	// The hash that stands for them costs as much to check.
-	pw, err := b.db.GetPassword(t.Context(), "nobody@example.org")
-	if err != nil || len(pw.Hash) == 0 || pw.UserID == "" || string(pw.Hash[:7]) != string(b.decoy[:7]) {
-		t.Errorf("%+v, %v", pw, err)
+}
+
+// Whoever has the password of a blocked person is told so, and gets nothing else; the machine that waits hears of it, too.
+func TestBlockedPersonIsToldAtTheForm(t *testing.T) {
+	b := open(t)
+	ann := b.user("ann@example.org")
+	ann.Blocked = true
+	if err := b.Store.UpdateUser(t.Context(), ann); err != nil {
+		t.Fatal(err)
+	}
+	s := b.begin()
+	back := b.browser().code(s, "ann@example.org")
+	want := url.Values{
+		"error": {"access_denied"}, "error_description": {"Your access was blocked; ask your administrator."}, "lanyard_reason": {"blocked"},
+		"state": {s.start.State}, "iss": {b.issuer},
+	}
+	if back.Encode() != want.Encode() {
+		t.Errorf("the machine hears %v", back)
+	}
+	codes, err := b.Store.Dex().ListAuthCodes(t.Context())
+	if err != nil || len(codes) != 0 {
+		t.Errorf("%d codes were made, %v", len(codes), err)
+	}
+	// With a wrong password nobody hears of it.
+	s = b.begin()
+	if p := b.browser().password(s, "ann@example.org", "wrong wrong"); p.status == http.StatusSeeOther || !strings.Contains(p.body, "is wrong") {
+		t.Errorf("%d %s", p.status, p.body)
 	}
 }
 

@@ -21,7 +21,11 @@ type live struct {
 	p *Provider
 }
 
-// GetPassword never says that a person does not exist or is blocked: it answers with a hash that no password has.
+// atForm marks the context of a password that somebody typed.
+type atForm struct{}
+
+// GetPassword never says that a person does not exist: it answers with a hash that no password has. Nor that one is
+// blocked, but for the form: who has the password gets as far as finish, which tells them; nobody else learns of it.
 func (s *live) GetPassword(ctx context.Context, email string) (storage.Password, error) {
 	pw, err := s.Storage.GetPassword(ctx, email)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -31,7 +35,7 @@ func (s *live) GetPassword(ctx context.Context, email string) (storage.Password,
 		return pw, err
 	}
 	u, err := s.p.user(ctx, pw.UserID, localConnector)
-	if errors.Is(err, store.ErrNotFound) || err == nil && u.Blocked {
+	if errors.Is(err, store.ErrNotFound) || err == nil && u.Blocked && ctx.Value(atForm{}) == nil {
 		return s.decoy(email), nil
 	}
 	return pw, err

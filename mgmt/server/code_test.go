@@ -367,6 +367,13 @@ func TestBlockStopsASignInByCode(t *testing.T) {
 	}
 	_, err = n.polled(s)
 	refused(t, err, http.StatusForbidden, "[blocked]")
+	// Before the sign-in began: the page says so, and the machine does not wait for the code to run out.
+	s = m.device()
+	if got := n.signedIn(s.browser, n.typed(s.browser, s.started.ShortCode), "bob@example.org"); got.status != http.StatusForbidden || !strings.Contains(got.text, reason.Blocked.Sentence()) {
+		t.Errorf("%d %s", got.status, got.text)
+	}
+	_, err = n.polled(s)
+	refused(t, err, http.StatusForbidden, "[blocked]")
 	// The end of all sign-ins takes those along that nobody has fetched.
 	n.admin("POST", "/api/admin/users/bob@example.org/unblock", nil, nil)
 	s = m.device()

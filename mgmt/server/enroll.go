@@ -90,14 +90,18 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) enrollAgain(ctx context.Context, peer *store.Peer, req api.EnrollRequest, who *person, p *proof.Proof) error {
 	peer.WGKey, peer.HostKeys, peer.OS, peer.Release, peer.ServesSSH = req.WGKey, req.HostKeys, req.OS, req.Release, req.ServesSSH
 	ev := &audit.Event{Type: audit.Enrolled, Peer: peer.ID, Target: peer.Name, Detail: "again"}
+	becomes := who != nil && peer.OwnerID == "" && len(peer.Tags) == 0 // the person's own
 	if who != nil {
 		ev.Issuer, ev.Subject, ev.User = who.Issuer, who.Subject, who.Email
-		if peer.OwnerID == "" && len(peer.Tags) == 0 {
-			peer.OwnerID = who.ID
-		}
 		peer.ShortName = peer.ShortName || who.Admin
 	}
 	return s.store.Change(ctx, ev, func(q *store.Queries) error {
+		if becomes {
+			if err := mayOwnMore(ctx, q, who); err != nil {
+				return err
+			}
+			peer.OwnerID = who.ID
+		}
 		if err := useOnce(ctx, q, p); err != nil {
 			return err
 		}

@@ -106,8 +106,14 @@ func TestBlockEndsLoginAndReachesPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if back := n.code(s, "ann@example.org", password); back.Get("code") != "" || !strings.Contains(back.Get("page"), "wrong") {
+	if back := n.code(s, "ann@example.org", password); back.Get("code") != "" || back.Get("error") != "access_denied" || back.Get(api.ParamReason) != "blocked" {
 		t.Errorf("a blocked person signs in: %v", back)
+	}
+	if s, err = laptop.push(api.PurposeLogin); err != nil {
+		t.Fatal(err)
+	}
+	if back := n.code(s, "ann@example.org", "wrong wrong"); back.Get("code") != "" || !strings.Contains(back.Get("page"), "wrong") {
+		t.Errorf("with a wrong password the block is told: %v", back)
 	}
 	if _, err := n.api.Seen(t.Context(), bob.Login); err != nil {
 		t.Errorf("somebody else: %v", err)
@@ -237,9 +243,34 @@ func TestPersonEnrolsSoManyMachinesAndNoMore(t *testing.T) {
 		t.Error("it was enrolled all the same")
 	}
 	n.machine("bobs", false).enrolBy("bob@example.org")
-	n.enrolled("web-1", true)
+	// Nor does a machine become hers that a setup key enrolled; it stays in the network, nobody's.
+	web := n.enrolled("web-1", true)
+	web.request.SetupKey = ""
+	_, err = enrol(web)
+	refused(t, err, http.StatusConflict, "[too-many]")
+	if _, err := n.api.Enroll(t.Context(), web.Machine, web.request); err != nil {
+		t.Errorf("by itself it comes again: %v", err)
+	}
+	owner := func() string {
+		t.Helper()
+		var peers []struct{ Name, Owner string }
+		n.admin(http.MethodGet, "/api/admin/peers", nil, &peers)
+		for _, p := range peers {
+			if p.Name == "web-1" {
+				return p.Owner
+			}
+		}
+		return "gone"
+	}
+	if got := owner(); got != "" {
+		t.Errorf("it belongs to %s", got)
+	}
 	n.admin(http.MethodDelete, "/api/admin/peers/ann", nil, nil)
 	one.enrolBy("ann@example.org") // in place of the one that was removed
+	n.admin(http.MethodDelete, "/api/admin/peers/ann-2", nil, nil)
+	if web.enrolBy("ann@example.org"); owner() != "ann@example.org" {
+		t.Errorf("in place of another one it belongs to %q", owner())
+	}
 }
 
 func TestEnrolAgainKeepsTheID(t *testing.T) {

@@ -53,7 +53,7 @@ func (d *Daemon) status() *ipc.Status {
 	}
 	switch {
 	case st.Removed != "":
-		s.State = ipc.StateRemoved
+		s.State, s.Removed = ipc.StateRemoved, st.Removed
 		s.Problems = append(s.Problems, st.Removed)
 	case st.Enrolled():
 		s.State = ipc.StateDown

@@ -216,8 +216,8 @@ func TestRemovedMachineForgetsTheNetworkAndMayJoinAgain(t *testing.T) {
 	}
 	b.srv.Send(t, self.ID, api.Down{Gone: "An administrator removed this machine."})
 	st := b.wait("removed", func(s *ipc.Status) bool { return s.State == ipc.StateRemoved })
-	if !slices.Contains(st.Problems, "An administrator removed this machine.") {
-		t.Errorf("the problems are %q", st.Problems)
+	if said := "An administrator removed this machine."; !slices.Contains(st.Problems, said) || st.Removed != said {
+		t.Errorf("removed: %q, the problems are %q", st.Removed, st.Problems)
 	}
 	b.wait("the map is gone", func(*ipc.Status) bool {
 		_, err := os.Stat(filepath.Join(b.state, "map.json"))

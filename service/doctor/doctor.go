@@ -139,7 +139,11 @@ func network(_ context.Context, v *visit) []Finding {
 	case ipc.StateNew:
 		return []Finding{{Name: name, Finding: "This machine is not part of a network.", Next: "lanyard up URL"}}
 	case ipc.StateRemoved:
-		return []Finding{{Name: name, Finding: "This machine was removed from the network.", Next: "lanyard up URL", Code: reason.Revoked}}
+		f := Finding{Name: name, Finding: "This machine was removed from the network.", Next: "lanyard up URL", Code: reason.Revoked}
+		if what, next, ok := strings.Cut(v.status.Removed, "; "); ok { // the management server's sentence
+			f.Finding, f.Next = what+".", strings.TrimRight(next, ".")
+		}
+		return []Finding{f}
 	case ipc.StateDown:
 		return []Finding{{Name: name, Finding: "Lanyard is switched off.", Next: "lanyard up"}}
 	}
@@ -373,6 +377,9 @@ func problems(_ context.Context, v *visit) []Finding {
 	for _, p := range v.status.Problems {
 		if v.config == nil && strings.Contains(p, client.ErrUnreachable.Error()) {
 			continue // management has said it, with what to do
+		}
+		if p == v.status.Removed {
+			continue // network has
 		}
 		out = append(out, Finding{Name: "service", Finding: p})
 	}

@@ -76,9 +76,11 @@ type Status struct {
 	// ManagedBy says where each of Managed is settled: a file, or the system's own policy.
 	ManagedBy map[string]string `json:"managed_by,omitempty"`
 	Problems  []string          `json:"problems,omitempty"` // one sentence each, with the next step
-	Caller    Caller            `json:"caller"`
-	StartedAt time.Time         `json:"started_at"`
-	PID       int               `json:"pid,omitempty"` // of the process that answers
+	// Removed is the one of Problems with which the management server removed this machine.
+	Removed   string    `json:"removed,omitempty"`
+	Caller    Caller    `json:"caller"`
+	StartedAt time.Time `json:"started_at"`
+	PID       int       `json:"pid,omitempty"` // of the process that answers
 }
 
 // Issuer is an identity provider of the network.

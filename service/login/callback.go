@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/reason"
 )
 
 // callback is the loopback listener that the browser is sent back to (RFC 8252 §7.3). It serves one path on
@@ -42,6 +45,8 @@ type answer struct {
 var (
 	errDenied = errors.New("the sign-in was refused or cancelled in the browser; run 'lanyard login' to try again")
 	errMixUp  = errors.New("the answer came from another identity provider than the one that was asked; nothing was accepted")
+	// errBlocked is the network's own provider's word about who gave the right password.
+	errBlocked = &api.Error{Status: http.StatusForbidden, Code: string(reason.Blocked), Message: reason.Blocked.Sentence()}
 )
 
 func listen(state, issuer string) (*callback, error) {
@@ -128,6 +133,8 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.err = errDenied
 		if code := q.Get("error"); code != "access_denied" {
 			a.err = fmt.Errorf("the identity provider answered %.40q; run 'lanyard login' to try again", code)
+		} else if q.Get(api.ParamReason) == string(reason.Blocked) {
+			a.err = errBlocked
 		}
 	case len(q["code"]) != 1 || a.code == "":
 		a.err = errors.New("the identity provider's answer had no code; run 'lanyard login' to try again")
@@ -137,6 +144,10 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err := <-end:
 		if err == nil {
 			page(w, http.StatusOK, "You are signed in; you can close this tab.")
+			return
+		}
+		if errors.Is(err, errBlocked) {
+			page(w, http.StatusForbidden, reason.Blocked.Sentence()+" You can close this tab.")
 			return
 		}
 	case <-time.After(endLimit):

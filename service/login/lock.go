@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"lanyard/mgmt/api"
 	"lanyard/platform/paths"
 )
 
@@ -24,6 +25,7 @@ type outcome struct {
 	Began time.Time `json:"began"`
 	Ended time.Time `json:"ended"`
 	Err   string    `json:"err,omitempty"`
+	Code  string    `json:"code,omitempty"` // of the refusal that Err is
 }
 
 // poll is how often a waiting process looks whether the lock is free.
@@ -103,6 +105,9 @@ func (t *turn) done(began time.Time, err error) {
 	o := outcome{Began: began, Ended: time.Now()}
 	if err != nil {
 		o.Err = err.Error()
+	}
+	if refused := (*api.Error)(nil); errors.As(err, &refused) {
+		o.Code = refused.Code
 	}
 	if raw, err := json.Marshal(o); err == nil {
 		// Who finds no word here, or half of one, does the work once more.

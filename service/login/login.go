@@ -140,7 +140,7 @@ func (c Config) loginAlone(ctx context.Context) (*Result, error) {
 // shared returns the login that another process made.
 func (c Config) shared(ctx context.Context, o *outcome) (*Result, error) {
 	if o.Err != "" {
-		return nil, errors.New(o.Err)
+		return nil, o.failure()
 	}
 	machine, err := c.Daemon.Machine(ctx)
 	if err != nil {

@@ -91,6 +91,15 @@ func TestHostileAnswersDoNotSignAnyoneIn(t *testing.T) {
 		"wrong issuer":  {func(q url.Values) { q.Set("iss", "https://evil.example") }, 400, "another identity provider"},
 		"empty issuer":  {func(q url.Values) { q.Set("iss", "") }, 400, "another identity provider"},
 		"denied":        {func(q url.Values) { q.Set("error", "access_denied"); q.Del("code") }, 400, "refused or cancelled"},
+		"blocked": {func(q url.Values) {
+			q.Set("error", "access_denied")
+			q.Set(api.ParamReason, "blocked")
+		}, 403, "Your access was blocked"},
+		"denied, by a word of its own": {func(q url.Values) {
+			q.Set("error", "access_denied")
+			q.Set(api.ParamReason, "<script>")
+		}, 400, "refused or cancelled"},
+		"a code, and a reason": {func(q url.Values) { q.Set(api.ParamReason, "blocked"); q.Set("code", "stolen") }, 400, "invalid_grant"},
 		"foreign error": {func(q url.Values) { q.Set("error", "<script>\x1b[2J") }, 400, `"<script>\x1b[2J"`},
 		"wrong code":    {func(q url.Values) { q.Set("code", "stolen") }, 400, "invalid_grant"},
 		"no code":       {func(q url.Values) { q.Del("code") }, 400, "no code"},
@@ -494,6 +503,15 @@ func TestTenLoginsOpenOneTab(t *testing.T) {
 }
 
 func TestWaitersShareAFailureToo(t *testing.T) {
+	for name, c := range map[string]struct{ reason, text, code string }{
+		"cancelled": {"", "refused or cancelled", ""},
+		"blocked":   {"blocked", "Your access was blocked; ask your administrator.", "blocked"},
+	} {
+		t.Run(name, func(t *testing.T) { waitersShare(t, c.reason, c.text, c.code) })
+	}
+}
+
+func waitersShare(t *testing.T, why, text, code string) {
 	s := newStub(t)
 	c := s.config(t)
 	waits := make(chan struct{}, 1)
@@ -507,6 +525,7 @@ func TestWaitersShareAFailureToo(t *testing.T) {
 		tabs++
 		to, q := s.answer()
 		q.Set("error", "access_denied")
+		q.Set(api.ParamReason, why)
 		go func() { <-waits; get(to + "?" + q.Encode()) }()
 		return nil
 	}
@@ -515,9 +534,16 @@ func TestWaitersShareAFailureToo(t *testing.T) {
 		go func() { _, err := c.Login(t.Context()); errs <- err }()
 	}
 	for range 2 {
-		if err := <-errs; err == nil || !strings.Contains(err.Error(), "refused or cancelled") {
+		err := <-errs
+		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("error %v", err)
 		}
+		if refused := (*api.Error)(nil); errors.As(err, &refused) != (code != "") || code != "" && refused.Code != code {
+			t.Errorf("error %#v, want the code %q", err, code)
+		}
+	}
+	if err := c.justFailed(); err == nil || !strings.Contains(err.Error(), text) {
+		t.Errorf("a moment later: %v", err)
 	}
 	if tabs != 1 {
 		t.Errorf("%d tabs", tabs)

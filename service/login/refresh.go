@@ -51,12 +51,15 @@ func (c Config) Refresh(ctx context.Context, peer string, maxAge time.Duration) 
 	return err
 }
 
-// failure gives another process's failure its kind back.
+// failure gives another process's failure its kind or its reason code back.
 func (o *outcome) failure() error {
 	for _, kind := range []error{ErrLoginNeeded, ErrUnreachable} {
 		if len(o.Err) >= len(kind.Error()) && o.Err[:len(kind.Error())] == kind.Error() {
 			return fmt.Errorf("%w%s", kind, o.Err[len(kind.Error()):])
 		}
+	}
+	if o.Code != "" {
+		return &api.Error{Code: o.Code, Message: o.Err}
 	}
 	return errors.New(o.Err)
 }
@@ -240,7 +243,7 @@ func (c Config) justFailed() error {
 	if ago := time.Since(o.Ended); o.Err == "" || o.Err == context.Canceled.Error() || ago < 0 || ago > cooling {
 		return nil
 	}
-	return errors.New(o.Err)
+	return o.failure()
 }
 
 // Await waits for the end of a sign-in that another process has begun, if one has, and reports whether the certificate

@@ -49,6 +49,16 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 			if out, err := w.peers[laptop].Lanyard(t.Context(), "ann", "doctor"); err == nil || !strings.Contains(out, "PROBLEM  sign-in: Your access was blocked; ask your administrator. [blocked]") {
 				t.Errorf("a blocked person's doctor: %v\n%s", err, out)
 			}
+			// Who signs in again hears why not, in the browser and where it was asked for; nobody waits for the time to run out.
+			login := w.begin(t, "ann")
+			page := w.browser(t, w.peers[laptop], "ann", "ann", login.link(t))
+			select {
+			case <-login.Done():
+			case <-time.After(20 * time.Second):
+			}
+			if login.Err() == nil || !strings.Contains(login.Text(), "Your access was blocked; ask your administrator. [blocked]") || !strings.Contains(page.String(), "Your access was blocked") {
+				t.Errorf("a blocked person's sign-in: %v\n%s\nin the browser: %s", login.Err(), login.Text(), page)
+			}
 		}
 		w.admin("user", "unblock", "ann@example.com")
 		if t.Failed() {

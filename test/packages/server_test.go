@@ -162,6 +162,17 @@ func TestServerFromAPlainProgram(t *testing.T) {
 			t.Errorf("%q is taken: %s", refused, out)
 		}
 	}
+	// stands asks how the service stands, which a program hears by the exit status and by JSON, a person in words.
+	stands := func(good bool, words, fields string) {
+		t.Helper()
+		for flag, want := range map[string]string{"--json=false": words, "--json": fields} {
+			out, err := b.try("lanyard-mgmt", "service", "status", flag)
+			if (err == nil) != good || !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+				t.Errorf("service status %s: %v\n%s\nwant %s", flag, err, out, want)
+			}
+		}
+	}
+	stands(false, "not installed ('lanyard-mgmt service install').", `{ "installed": false, "running": false, "answers": false }`)
 	out := b.do("lanyard-mgmt", "service", "install", "--listen", b.addr+":8443")
 	if !strings.Contains(out, "installed and runs") {
 		t.Errorf("it says %q", out)
@@ -172,6 +183,7 @@ func TestServerFromAPlainProgram(t *testing.T) {
 	if s := state(); s != "active enabled notify" {
 		t.Fatalf("after installation: %s\n%s", s, b.journal())
 	}
+	stands(true, "The system runs the server. It answers (version ", `{ "installed": true, "running": true, "answers": true, "release": "`)
 	who := func() string {
 		return strings.TrimSpace(b.do("sh", "-c", "ps -o user:20= -p "+b.property("lanyard-mgmt", "MainPID")+"; stat -c '%U %a' /var/lib/lanyard-mgmt /var/lib/lanyard-mgmt/mgmt.db"))
 	}
@@ -207,6 +219,9 @@ func TestServerFromAPlainProgram(t *testing.T) {
 			t.Errorf("after %s it is %s", c[0], s)
 		}
 	}
+	b.do("systemctl", "stop", "lanyard-mgmt")
+	stands(false, "installed and stopped ('lanyard-mgmt service start').", `{ "installed": true, "running": false, "answers": false }`)
+	b.do("systemctl", "start", "lanyard-mgmt")
 	peerFromAPlainProgram(t, b)
 
 	// Gone, but for the data and whose it is.

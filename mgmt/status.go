@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/kardianos/service"
+	"github.com/spf13/cobra"
+
+	"lanyard/platform/paths"
+)
+
+// standing is how the server stands that the system runs.
+type standing struct {
+	Installed bool   `json:"installed"`
+	Running   bool   `json:"running"`
+	Answers   *bool  `json:"answers,omitempty"` // at its admin socket; not known to ordinary users
+	Release   string `json:"release,omitempty"` // of the server that answers
+	Problem   string `json:"problem,omitempty"`
+}
+
+// notRunning is systemctl's exit status for a service that does not run.
+const notRunning exitCode = 3
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Tell whether the server is installed and runs", Args: cobra.NoArgs,
+		Long: "Tell whether the system runs the server and, to an administrator, whether it answers. Ends with 3 where it does not.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, err := a.supervised(nil)
+			if err != nil {
+				return err
+			}
+			st, err := s.Status()
+			now := standing{Installed: !errors.Is(err, service.ErrNotInstalled), Running: err == nil && st == service.StatusRunning}
+			if err != nil && now.Installed {
+				now.Problem = fmt.Sprintf("The system cannot tell whether it runs the server: %v.", err)
+			}
+			if paths.Privileged() {
+				a.state = serverState()
+				var about struct{ Info struct{ Version string } }
+				err := a.call(c.Context(), http.MethodGet, "/api/openapi.json", nil, &about)
+				now.Answers, now.Release = new(err == nil), about.Info.Version
+				if err != nil && now.Running {
+					now.Problem = fmt.Sprintf("It does not answer: %v; its log (%s) tells why.", err, seeLog)
+				}
+			}
+			if err := a.print(c, now, now.write); err != nil {
+				return err
+			}
+			if now.Answers != nil && !*now.Answers || now.Answers == nil && !now.Running {
+				return notRunning
+			}
+			return nil
+		},
+	}
+}
+
+func (s standing) write(w io.Writer) {
+	switch {
+	case !s.Installed:
+		fmt.Fprintln(w, "The system does not run the server: it is not installed ('lanyard-mgmt service install').")
+	case s.Running:
+		fmt.Fprintln(w, "The system runs the server.")
+	case s.Problem == "":
+		fmt.Fprintln(w, "The server is installed and stopped ('lanyard-mgmt service start').")
+	}
+	if s.Problem != "" {
+		fmt.Fprintln(w, s.Problem)
+	}
+	switch {
+	case s.Answers == nil:
+		fmt.Fprintln(w, "Whether it answers is told to administrators; run this with sudo (or as administrator).")
+	case *s.Answers:
+		fmt.Fprintf(w, "It answers (version %s).\n", s.Release)
+	}
+}
