@@ -163,13 +163,22 @@ func TestApkScriptsRunInBusybox(t *testing.T) {
 				t.Errorf("the accounts are %q, %v", passwd, err)
 			}
 			log, run, state := "var/log/"+p.Name+".log", "run/"+p.Name, "var/lib/"+p.Name+"/state"
-			for _, f := range []string{log, run + "/default.sock", state} {
+			const key, settings = "etc/lanyard/setup-key", "etc/lanyard/managed.yaml"
+			for _, f := range []string{log, run + "/default.sock", state, key, settings} {
 				standIn(t, filepath.Join(a.root, f), "")
 			}
+			a.runs(".post-upgrade", "/sbin/rc-service --quiet --ifstarted "+p.Name+" restart")
+			a.has(true, key)
 			a.runs(".post-deinstall")
 			a.has(false, log, run)
-			a.has(true, state)
+			a.has(true, state, settings)
+			a.has(p == server, key) // the machine's, beside the server
 			if p == peer {
+				if err := os.Remove(filepath.Join(a.root, settings)); err != nil {
+					t.Fatal(err)
+				}
+				a.runs(".post-deinstall")
+				a.has(false, "etc/lanyard")
 				other := run + "/prod.sock" // of another profile, whose service somebody runs
 				standIn(t, filepath.Join(a.root, other), "")
 				a.runs(".post-deinstall")

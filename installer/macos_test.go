@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The Mac's own removal, on a tree of its files in place of a Mac: it leaves the machine's identity and settings, and with
-// --purge nothing, the setup key that lies beside the settings included.
+// The Mac's own removal, on a tree of its files in place of a Mac: it leaves the machine's identity and settings, but no
+// setup key that lies beside them, and with --purge nothing.
 func TestRemovalFromAMacLeavesNothing(t *testing.T) {
 	text, err := (&job{}).script("macos.uninstall", peer, true)
 	if err != nil {
@@ -21,10 +21,11 @@ func TestRemovalFromAMacLeavesNothing(t *testing.T) {
 		standIn(t, filepath.Join(bin, name), "echo $0 >>"+bin+"/asked; [ $0 != "+bin+"/id ] || echo 0")
 	}
 	text = rooted(text, root)
-	kept := []string{"/Library/Application Support/Lanyard/default/state.json", "/etc/lanyard/managed.yaml", "/etc/lanyard/setup-key"}
+	kept := []string{"/Library/Application Support/Lanyard/default/state.json", "/etc/lanyard/managed.yaml"}
 	gone := []string{
 		"/Library/LaunchDaemons/lanyard.plist", "/Library/LaunchAgents/lanyard-tray.plist", "/usr/local/bin/lanyard", "/usr/local/bin/lanyard-tray",
 		"/usr/local/share/man/man1/lanyard.1", "/usr/local/share/lanyard/uninstall", "/usr/local/share/lanyard/LICENSE", "/var/log/lanyard.log", "/var/run/lanyard/default.sock",
+		"/etc/lanyard/setup-key",
 	}
 	for _, name := range append(gone, kept...) {
 		standIn(t, root+name, "")
@@ -74,7 +75,7 @@ func TestRemovalFromAMacLeavesNothing(t *testing.T) {
 		}
 	}
 	remove("--purge")
-	for _, name := range append(kept, "/var/run/lanyard") {
+	for _, name := range append(kept, "/var/run/lanyard", "/etc/lanyard") {
 		if is(name) {
 			t.Errorf("%s is still there after a purge", name)
 		}

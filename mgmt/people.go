@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -125,19 +126,32 @@ func (a *app) userList() *cobra.Command {
 			return a.print(cmd, users, func(w io.Writer) {
 				var rows [][]string
 				for _, u := range users {
-					state := ""
-					if u.Admin {
-						state = "administrator"
-					}
-					if u.Blocked {
-						state = "BLOCKED"
-					}
-					rows = append(rows, []string{u.Email, u.Name, state, u.ID})
+					rows = append(rows, userRow(u))
 				}
-				table(w, []string{"EMAIL", "NAME", "STATE", "ID"}, rows)
+				table(w, []string{"EMAIL", "NAME", "STATE", "LAST SIGN-IN", "ID"}, rows)
 			})
 		},
 	}
+}
+
+func userRow(u store.User) []string {
+	state, last := "may sign in", "never"
+	if u.Admin {
+		state = "administrator"
+	}
+	if u.Blocked {
+		state = "BLOCKED"
+		if !u.BlockedSince.IsZero() {
+			state += " since " + when(u.BlockedSince)
+		}
+		if u.Admin {
+			state = "administrator, " + state
+		}
+	}
+	if !u.SignedIn.IsZero() {
+		last = when(u.SignedIn)
+	}
+	return []string{cmp.Or(u.Email, "(no address)"), cmp.Or(u.Name, "(no name)"), state, last, u.ID}
 }
 
 func (a *app) userEffect(verb, short, done string) *cobra.Command {

@@ -16,6 +16,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/platform/paths"
 	"lanyard/service/ipc"
+	"lanyard/service/managed"
 	"lanyard/service/names"
 	"lanyard/service/sshconfig"
 )
@@ -62,8 +63,14 @@ func uninstall(c *cobra.Command, s service.Service, all bool) error {
 		if err := leaveSystem(names.Hosts()); err != nil {
 			fmt.Fprintf(c.ErrOrStderr(), "The system still names Lanyard's machines (%v).\n", err)
 		}
-		_ = os.Remove(paths.System(profileOf(c)).Run) // unless another profile's service has its socket there
-		fmt.Fprintf(w, "The service is gone. This machine's identity stays in %s; --purge removes it.\n", paths.System(profileOf(c)).State)
+		p := paths.System(profileOf(c))
+		if err := managed.ForgetKey(p); err != nil { // one that no service came to use
+			fmt.Fprintf(c.ErrOrStderr(), "A setup key is left on this machine (%v).\n", err)
+		}
+		for _, dir := range []string{p.Run, filepath.Dir(p.Limits)} {
+			_ = os.Remove(dir) // unless another profile's service has its socket there, or an administrator settled something
+		}
+		fmt.Fprintf(w, "The service is gone. This machine's identity stays in %s; --purge removes it.\n", p.State)
 		return nil
 	}
 	if err := purge(c.Context()); err != nil {

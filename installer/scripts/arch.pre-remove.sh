@@ -6,4 +6,7 @@ fi
 /usr/bin/lanyard service ssh-config remove || :
 rm -f /run/lanyard/default.*
 [ ! -d /run/lanyard ] || rmdir --ignore-fail-on-non-empty /run/lanyard || :
+# A setup key that no service came to use is a secret for nothing.
+rm -f /etc/lanyard/setup-key
+[ ! -d /etc/lanyard ] || rmdir --ignore-fail-on-non-empty /etc/lanyard || :
 #END#

@@ -20,6 +20,9 @@ rm -f /Library/LaunchDaemons/lanyard.plist /Library/LaunchAgents/lanyard-tray.pl
 rm -f /var/run/lanyard/default.*
 [ ! -d /var/run/lanyard ] || rmdir /var/run/lanyard 2>/dev/null || :
 rm -rf /usr/local/share/lanyard
+# A setup key that no service came to use is a secret for nothing.
+rm -f /etc/lanyard/setup-key
+[ ! -d /etc/lanyard ] || rmdir /etc/lanyard 2>/dev/null || :
 if [ "$1" = --purge ]; then
 	rm -rf "/Library/Application Support/Lanyard" /etc/lanyard /var/run/lanyard
 fi

@@ -369,9 +369,11 @@ func (p *Provider) TakeSession(ctx context.Context, q api.SessionPoll, peer stor
 	if err != nil {
 		return nil, fmt.Errorf("read the token that was just issued: %w", err)
 	}
-	err = p.Store.AddAudit(ctx, &audit.Event{
+	err = p.Store.Change(ctx, &audit.Event{
 		Type: audit.Login, Issuer: claims.Issuer, Subject: claims.Subject, User: claims.Email, Source: f.Session.Source, LocalUser: f.Session.LocalUser,
 		Target: peer.Name, Detail: "for one session",
+	}, func(q *store.Queries) error {
+		return q.SignedIn(ctx, api.UserRef{Issuer: claims.Issuer, Subject: claims.Subject})
 	})
 	if err != nil {
 		return nil, err

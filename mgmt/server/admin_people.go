@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -77,14 +78,16 @@ func (s *Server) userOperations(a huma.API) {
 	op(s, a, http.MethodPost, "/api/admin/users/{user}/block", "block-user", "Block a person and end their sessions",
 		func(ctx context.Context, in *UserPath) (*body[api.Effect], error) {
 			return s.changeUser(ctx, in.User, "user.block", func(q *store.Queries, u *store.User) error {
-				u.Blocked = true
+				if !u.Blocked {
+					u.Blocked, u.BlockedSince = true, s.now()
+				}
 				return s.endLogins(ctx, q, u)
 			})
 		})
 	op(s, a, http.MethodPost, "/api/admin/users/{user}/unblock", "unblock-user", "Let a blocked person sign in again",
 		func(ctx context.Context, in *UserPath) (*body[api.Effect], error) {
 			return s.changeUser(ctx, in.User, "user.unblock", func(q *store.Queries, u *store.User) error {
-				u.Blocked = false
+				u.Blocked, u.BlockedSince = false, time.Time{}
 				return q.UpdateUser(ctx, *u)
 			})
 		})

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
@@ -292,4 +293,54 @@ func errText(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// The list says who has ever signed in, and since when somebody is blocked.
+func TestListOfPeopleTellsSignInsAndBlocks(t *testing.T) {
+	n := start(t)
+	n.user("ann@example.org")
+	type row struct {
+		SignedIn     time.Time `json:"signed_in"`
+		BlockedSince time.Time `json:"blocked_since"`
+	}
+	listed := func() row {
+		t.Helper()
+		var all []row
+		n.admin("GET", "/api/admin/users", nil, &all)
+		if len(all) != 1 {
+			t.Fatalf("%+v", all)
+		}
+		return all[0]
+	}
+	act := func(what string) { n.admin("POST", "/api/admin/users/ann@example.org/"+what, nil, nil) }
+	if got := listed(); !got.SignedIn.IsZero() || !got.BlockedSince.IsZero() {
+		t.Errorf("before anything happened: %+v", got)
+	}
+	m := n.enrolled("laptop", false)
+	ann := m.login("ann@example.org")
+	before := time.Now().Add(-time.Millisecond)
+	if _, err := n.api.Seen(t.Context(), ann.Login); err != nil {
+		t.Fatal(err)
+	}
+	in := listed()
+	if in.SignedIn.Before(before.Truncate(time.Millisecond)) || !in.BlockedSince.IsZero() {
+		t.Errorf("signed in, after %s: %+v", before, in)
+	}
+	if _, err := n.api.Seen(t.Context(), ann.Login); err != nil || listed() != in {
+		t.Errorf("reported again: %+v, was %+v, %v", listed(), in, err)
+	}
+	act("block")
+	out := listed()
+	if out.BlockedSince.Before(in.SignedIn) || out.SignedIn != in.SignedIn {
+		t.Errorf("blocked: %+v", out)
+	}
+	act("block")
+	act("logout")
+	if got := listed(); got != out {
+		t.Errorf("blocked again: %+v, was %+v", got, out)
+	}
+	act("unblock")
+	if got := listed(); !got.BlockedSince.IsZero() || got.SignedIn != in.SignedIn {
+		t.Errorf("unblocked: %+v", got)
+	}
 }

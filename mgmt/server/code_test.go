@@ -18,6 +18,7 @@ import (
 	"lanyard/mgmt/api/proof"
 	"lanyard/mgmt/api/reason"
 	"lanyard/mgmt/server"
+	"lanyard/mgmt/store"
 	"lanyard/sshd/token"
 )
 
@@ -431,6 +432,10 @@ func TestSignInForASessionIsGoodForThatSessionAlone(t *testing.T) {
 	got, err := n.api.SessionCode(t.Context(), web.Machine, api.SessionPoll{ID: s.ID})
 	if err != nil || got.IDToken == "" {
 		t.Fatalf("%+v, %v", got, err)
+	}
+	var people []store.User
+	if n.admin("GET", "/api/admin/users", nil, &people); len(people) != 1 || people[0].SignedIn.IsZero() {
+		t.Errorf("the list of people does not tell of it: %+v", people)
 	}
 	_, err = n.api.SessionCode(t.Context(), web.Machine, api.SessionPoll{ID: s.ID})
 	refused(t, err, http.StatusGone, "[sign-in-expired]")

@@ -101,6 +101,9 @@ func (s *Server) register(ctx context.Context, p *person) error {
 		if err != nil || !seen.New {
 			return err
 		}
+		if err := q.SignedIn(ctx, p.UserRef); err != nil {
+			return err
+		}
 		return q.AddAudit(ctx, &audit.Event{
 			Type: audit.Login, Issuer: id.Issuer, Subject: id.Subject, User: p.Email, Detail: "key " + id.Thumbprint,
 		})

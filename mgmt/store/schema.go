@@ -98,4 +98,13 @@ CREATE INDEX origins_nonce ON origins(nonce);
 -- Which machine told of a login that never reported.
 ALTER TABLE unreported ADD COLUMN peer TEXT NOT NULL DEFAULT '';
 CREATE INDEX unreported_peer ON unreported(peer);
+`, `
+-- When a person last signed in, and since when they are blocked; of before, what the audit log and not_before tell.
+ALTER TABLE users ADD COLUMN signed_in INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE users ADD COLUMN blocked_since INTEGER NOT NULL DEFAULT 0;
+UPDATE users SET blocked_since = not_before WHERE blocked > 0;
+UPDATE users SET signed_in = l.at FROM (
+	SELECT json_extract(body, '$.issuer') issuer, json_extract(body, '$.subject') subject, MAX(time) at
+	FROM audit WHERE type = 'login' AND peer = '' AND json_valid(body) GROUP BY 1, 2) l
+	WHERE l.issuer = users.issuer AND l.subject = users.subject;
 `}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -66,6 +67,54 @@ func TestNewerDatabaseIsRefused(t *testing.T) {
 	// The refusal has let go of the folder.
 	if _, err := lockFile(filepath.Join(dir, "lock")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What a database of before did not keep is told by its audit log, where somebody's sign-in stands and no machine's word.
+func TestSignInsAndBlocksOfBeforeAreKnown(t *testing.T) {
+	dir, at := t.TempDir(), time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	db, err := sql.Open("sqlite", filepath.Join(dir, "mgmt.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(query string, args ...any) {
+		t.Helper()
+		if _, err := db.Exec(query, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const before = 5
+	for _, m := range migrations[:before] {
+		do(m)
+	}
+	do(fmt.Sprintf(`PRAGMA user_version = %d`, before))
+	const issuer = "https://id.example"
+	for _, who := range []string{"ann", "bob", "carol"} {
+		do(`INSERT INTO users(id, issuer, subject, email, blocked, not_before, created) VALUES(?,?,?,?,?,?,1)`, who, issuer, who, who, who == "bob", ms(at))
+	}
+	login := func(id, who, peer string, after time.Duration) {
+		do(`INSERT INTO audit(id, time, type, peer, body) VALUES(?,?,'login',?,?)`, id, ms(at.Add(after)), peer, text(audit.Event{Issuer: issuer, Subject: who}))
+	}
+	login("1", "ann", "", time.Hour)
+	login("2", "ann", "", 2*time.Hour)
+	login("3", "bob", "", time.Hour)
+	login("4", "carol", "pweb", time.Hour)
+	login("5", "nobody", "", time.Hour)
+	do(`INSERT INTO audit(id, time, type, peer, body) VALUES('6', 1, 'login', '', 'spoilt')`)
+	db.Close()
+	s, err := Open(t.Context(), dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	users, err := s.Users(t.Context())
+	if err != nil || len(users) != 3 {
+		t.Fatalf("%d people, %v", len(users), err)
+	}
+	for i, want := range []User{{SignedIn: at.Add(2 * time.Hour)}, {SignedIn: at.Add(time.Hour), BlockedSince: at}, {}} {
+		if u := users[i]; !u.SignedIn.Equal(want.SignedIn) || !u.BlockedSince.Equal(want.BlockedSince) {
+			t.Errorf("%s signed in at %s, is blocked since %s; want %s, %s", u.ID, u.SignedIn, u.BlockedSince, want.SignedIn, want.BlockedSince)
+		}
 	}
 }
 

@@ -19,15 +19,18 @@ type User struct {
 	Admin     bool      `json:"admin"`
 	NotBefore time.Time `json:"not_before,omitzero"` // logins of earlier are over
 	Created   time.Time `json:"created"`
+	// BlockedSince goes with Blocked; SignedIn is when they last signed in, zero: never.
+	BlockedSince time.Time `json:"blocked_since,omitzero"`
+	SignedIn     time.Time `json:"signed_in,omitzero"`
 }
 
-const userColumns = `id, issuer, subject, email, name, blocked, admin, not_before, created`
+const userColumns = `id, issuer, subject, email, name, blocked, admin, not_before, created, blocked_since, signed_in`
 
 func scanUser(r interface{ Scan(...any) error }) (User, error) {
 	var u User
-	var notBefore, created int64
-	err := r.Scan(&u.ID, &u.Issuer, &u.Subject, &u.Email, &u.Name, &u.Blocked, &u.Admin, &notBefore, &created)
-	u.NotBefore, u.Created = fromMS(notBefore), fromMS(created)
+	var notBefore, created, blockedSince, signedIn int64
+	err := r.Scan(&u.ID, &u.Issuer, &u.Subject, &u.Email, &u.Name, &u.Blocked, &u.Admin, &notBefore, &created, &blockedSince, &signedIn)
+	u.NotBefore, u.Created, u.BlockedSince, u.SignedIn = fromMS(notBefore), fromMS(created), fromMS(blockedSince), fromMS(signedIn)
 	return u, notFound(err)
 }
 
@@ -39,8 +42,8 @@ func (s *Queries) AddUser(ctx context.Context, u *User) error {
 	if u.Created.IsZero() {
 		u.Created = s.now()
 	}
-	r, err := s.q.ExecContext(ctx, `INSERT INTO users(`+userColumns+`) VALUES(?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
-		u.ID, u.Issuer, u.Subject, u.Email, u.Name, u.Blocked, u.Admin, ms(u.NotBefore), ms(u.Created))
+	r, err := s.q.ExecContext(ctx, `INSERT INTO users(`+userColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+		u.ID, u.Issuer, u.Subject, u.Email, u.Name, u.Blocked, u.Admin, ms(u.NotBefore), ms(u.Created), ms(u.BlockedSince), ms(u.SignedIn))
 	if err := one(r, err); err != nil {
 		if err == ErrNotFound {
 			return ErrExists
@@ -80,10 +83,16 @@ func (s *Queries) users(ctx context.Context, where string, args ...any) ([]User,
 	return collect(rows, err, scanUser)
 }
 
-// UpdateUser writes all that may change of u.
+// UpdateUser writes all that may change of u, but for SignedIn.
 func (s *Queries) UpdateUser(ctx context.Context, u User) error {
-	return one(s.q.ExecContext(ctx, `UPDATE users SET email = ?, name = ?, blocked = ?, admin = ?, not_before = ? WHERE id = ?`,
-		u.Email, u.Name, u.Blocked, u.Admin, ms(u.NotBefore), u.ID))
+	return one(s.q.ExecContext(ctx, `UPDATE users SET email = ?, name = ?, blocked = ?, admin = ?, not_before = ?, blocked_since = ? WHERE id = ?`,
+		u.Email, u.Name, u.Blocked, u.Admin, ms(u.NotBefore), ms(u.BlockedSince), u.ID))
+}
+
+// SignedIn notes that the person has just signed in, if they are known here.
+func (s *Queries) SignedIn(ctx context.Context, ref api.UserRef) error {
+	_, err := s.q.ExecContext(ctx, `UPDATE users SET signed_in = ? WHERE issuer = ? AND subject = ?`, ms(s.now()), ref.Issuer, ref.Subject)
+	return err
 }
 
 // MoveIssuer renames an issuer, when the embedded provider's address changed. It reports how many people moved.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
+	"lanyard/platform/paths"
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
 	"lanyard/service/netmap/netmaptest"
@@ -27,6 +29,8 @@ type box struct {
 	daemon *Daemon
 	ipc    *ipc.Client
 	state  string
+	// profile, where it is not the default one
+	profile string
 }
 
 func newBox(t *testing.T) *box {
@@ -47,7 +51,7 @@ func newBox(t *testing.T) *box {
 
 func (b *box) open() (*Daemon, error) {
 	return Open(Options{
-		Profile: "default", Userspace: true, Program: "/usr/local/bin/lanyard", Release: "test",
+		Profile: cmp.Or(b.profile, paths.DefaultProfile), Userspace: true, Program: "/usr/local/bin/lanyard", Release: "test",
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 }
@@ -59,7 +63,7 @@ func (b *box) start() {
 		b.t.Fatal(err)
 	}
 	b.daemon = d
-	if b.ipc, err = ipc.Dial("default"); err != nil {
+	if b.ipc, err = ipc.Dial(cmp.Or(b.profile, paths.DefaultProfile)); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -254,6 +254,11 @@ func (n *network) openTunnel(m *api.Map, st machine.State) (*tunnel.Tunnel, erro
 		_ = resume.Close()
 		resume = nil
 	}
+	if resume == nil {
+		if err := n.d.beside(m.Overlay4); err != nil {
+			return nil, err
+		}
+	}
 	if !userspace && resume == nil {
 		for _, p := range []netip.Prefix{m.Overlay4, m.Overlay6} {
 			if !p.IsValid() {
@@ -329,6 +334,12 @@ func (n *network) tunnel() *tunnel.Tunnel {
 
 // written brings OpenSSH's configuration up to date with a map that is on disk.
 func (n *network) written(m *api.Map) {
+	n.mu.Lock()
+	unusable := errors.Is(n.problems["tunnel"], errSameRange)
+	n.mu.Unlock()
+	if unusable {
+		return
+	}
 	files, err := sshconfig.Apply(sshconfig.Input{
 		Map: m, Paths: n.d.paths, Program: n.d.opt.Program, Helper: n.d.helper, Userspace: n.userspace(),
 	})

@@ -85,12 +85,12 @@ func TestHostileAnswersDoNotSignAnyoneIn(t *testing.T) {
 		status int
 		end    string // empty: the login goes on waiting
 	}{
-		"wrong state":   {func(q url.Values) { q.Set("state", "x") }, 400, ""},
-		"no state":      {func(q url.Values) { q.Del("state") }, 400, ""},
-		"two states":    {func(q url.Values) { q.Add("state", "x") }, 400, ""},
-		"wrong issuer":  {func(q url.Values) { q.Set("iss", "https://evil.example") }, 400, "another identity provider"},
-		"empty issuer":  {func(q url.Values) { q.Set("iss", "") }, 400, "another identity provider"},
-		"denied":        {func(q url.Values) { q.Set("error", "access_denied"); q.Del("code") }, 400, "refused or cancelled"},
+		"wrong state":  {func(q url.Values) { q.Set("state", "x") }, 400, ""},
+		"no state":     {func(q url.Values) { q.Del("state") }, 400, ""},
+		"two states":   {func(q url.Values) { q.Add("state", "x") }, 400, ""},
+		"wrong issuer": {func(q url.Values) { q.Set("iss", "https://evil.example") }, 400, "another identity provider"},
+		"empty issuer": {func(q url.Values) { q.Set("iss", "") }, 400, "another identity provider"},
+		"denied":       {func(q url.Values) { q.Set("error", "access_denied"); q.Del("code") }, 400, "refused or cancelled"},
 		"blocked": {func(q url.Values) {
 			q.Set("error", "access_denied")
 			q.Set(api.ParamReason, "blocked")
@@ -100,9 +100,9 @@ func TestHostileAnswersDoNotSignAnyoneIn(t *testing.T) {
 			q.Set(api.ParamReason, "<script>")
 		}, 400, "refused or cancelled"},
 		"a code, and a reason": {func(q url.Values) { q.Set(api.ParamReason, "blocked"); q.Set("code", "stolen") }, 400, "invalid_grant"},
-		"foreign error": {func(q url.Values) { q.Set("error", "<script>\x1b[2J") }, 400, `"<script>\x1b[2J"`},
-		"wrong code":    {func(q url.Values) { q.Set("code", "stolen") }, 400, "invalid_grant"},
-		"no code":       {func(q url.Values) { q.Del("code") }, 400, "no code"},
+		"foreign error":        {func(q url.Values) { q.Set("error", "<script>\x1b[2J") }, 400, `"<script>\x1b[2J"`},
+		"wrong code":           {func(q url.Values) { q.Set("code", "stolen") }, 400, "invalid_grant"},
+		"no code":              {func(q url.Values) { q.Del("code") }, 400, "no code"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStub(t)

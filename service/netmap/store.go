@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -67,6 +68,14 @@ func Open(path string, pin Pin, floor Place, note func(Place) error) (s *Store, 
 }
 
 func load(path string, pin Pin) (*api.Map, error) {
+	signed, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(signed, pin)
+}
+
+func read(path string) (*api.SignedMap, error) {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -82,10 +91,23 @@ func load(path string, pin Pin) (*api.Map, error) {
 	if err := json.Unmarshal(b, signed); err != nil {
 		return nil, fmt.Errorf("it is damaged: %w", err)
 	}
-	return Parse(signed, pin)
+	return signed, nil
 }
 
 const maxFile = 128 << 20
+
+// Overlay is the IPv4 range of the network whose map lies at path. Nobody has verified that map.
+func Overlay(path string) (netip.Prefix, error) {
+	signed, err := read(path)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	var m struct {
+		Overlay4 netip.Prefix `json:"overlay4"`
+	}
+	err = json.Unmarshal(signed.Map, &m)
+	return m.Overlay4, err
+}
 
 // Current is the map in force, nil before the first. It must not be changed.
 func (s *Store) Current() *api.Map {

@@ -103,6 +103,8 @@ func TestRPMLife(t *testing.T) {
 	b.joinOwn()
 	first = identity()
 	b.crashed()
+	b.do("mkdir", "-p", "/etc/lanyard")
+	b.write("/etc/lanyard/setup-key", "left for nothing\n") // difference shows whether it stays
 	b.do("rpm", "--force-debian", "--erase", "lanyard", "lanyard-mgmt")
 	for _, unit := range []string{"lanyard", "lanyard-mgmt"} {
 		b.ended(unit, "after removal")
