@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,8 +116,8 @@ func logoutCommand() *cobra.Command {
 		case errors.Is(err, login.ErrNotSignedIn):
 			fmt.Fprintln(c.OutOrStdout(), "You were not signed in.")
 			return nil
-		case refusedFor(err, reason.Blocked):
-			fmt.Fprintln(c.OutOrStdout(), "You are signed out. Your access was blocked before, which ended your sessions.")
+		case endedBefore(err, all) != "":
+			fmt.Fprintln(c.OutOrStdout(), endedBefore(err, all))
 			return nil
 		case errors.Is(err, login.ErrProviderNotTold):
 			writeEffect(c.OutOrStdout(), effect)
@@ -129,6 +130,18 @@ func logoutCommand() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// endedBefore is what somebody reads who signs out of a sign-in that was ended before; empty: it was not. With all, their
+// other sign-ins may go on.
+func endedBefore(err error, all bool) string {
+	switch {
+	case refusedFor(err, reason.Blocked):
+		return "You are signed out. Your access was blocked before, which ended your sessions."
+	case refusedFor(err, reason.Revoked) && !all:
+		return "You are signed out. This sign-in was ended before, and its sessions with it."
+	}
+	return ""
 }
 
 // refusedFor reports whether the management server refused with that code.
@@ -171,13 +184,26 @@ func whoamiCommand() *cobra.Command {
 			enc.SetIndent("", "  ")
 			return enc.Encode(me)
 		}
-		writeMe(c.OutOrStdout(), me)
-		for _, r := range me.Machines {
-			fmt.Fprintf(c.OutOrStdout(), "  %s as %s\n", safe(r.Name), safe(strings.Join(r.As, ", ")))
+		st, err := d.Status(c.Context())
+		if err != nil {
+			return err
 		}
+		writeMe(c.OutOrStdout(), me)
+		writeReach(c.OutOrStdout(), me, st)
 		return nil
 	}
 	return c
+}
+
+// writeReach lists the machines that a person may reach, by the names that ssh on this one knows them by.
+func writeReach(w io.Writer, me *api.Me, st *ipc.Status) {
+	for _, r := range me.Machines {
+		name := r.Name
+		if i := slices.IndexFunc(st.Peers, func(p ipc.Peer) bool { return p.ID == r.Peer }); i >= 0 {
+			name = st.Peers[i].Host()
+		}
+		fmt.Fprintf(w, "  %s as %s\n", safe(name), safe(strings.Join(r.As, ", ")))
+	}
 }
 
 // whereSignedIn finds the machine's id and its server: from the service, or, when it does not run, from the files of

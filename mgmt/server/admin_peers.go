@@ -43,6 +43,9 @@ type peerInput struct {
 	}
 }
 
+// machineRemoved is what a machine is told that was removed.
+const machineRemoved = "This machine was removed from the network by an administrator; run 'lanyard up' to join again."
+
 func (s *Server) peerOperations(a huma.API) {
 	op(s, a, http.MethodGet, "/api/admin/peers", "list-peers", "List machines", func(ctx context.Context, _ *none) (*body[[]peerView], error) {
 		peers, err := s.store.Peers(ctx)
@@ -62,7 +65,7 @@ func (s *Server) peerOperations(a huma.API) {
 	op(s, a, http.MethodPatch, "/api/admin/peers/{peer}", "change-peer", "Change a machine's name, tags or owner", s.changePeer)
 	op(s, a, http.MethodDelete, "/api/admin/peers/{peer}", "remove-peer", "Remove a machine and end the sign-ins that were made on it",
 		func(ctx context.Context, in *PeerPath) (*body[api.Effect], error) {
-			out, err := s.drop(ctx, in.Peer, "peer.remove", "This machine was removed from the network by an administrator; run 'lanyard up' to join again.")
+			out, err := s.drop(ctx, in.Peer, "peer.remove", machineRemoved)
 			if err != nil {
 				return nil, err
 			}

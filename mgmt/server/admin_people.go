@@ -62,7 +62,7 @@ func (s *Server) userOperations(a huma.API) {
 		func(ctx context.Context, in *passwordInput) (*body[newUserReply], error) {
 			u, err := s.store.User(ctx, in.User)
 			if err != nil {
-				return nil, err
+				return nil, named(err, "person", in.User)
 			}
 			pw, made := in.Body.Password, ""
 			if pw == "" {
@@ -104,7 +104,7 @@ func (s *Server) changeUser(ctx context.Context, idOrEmail, what string, f func(
 	var u store.User
 	err := s.store.Change(ctx, ev, func(q *store.Queries) (err error) {
 		if u, err = q.User(ctx, idOrEmail); err != nil {
-			return err
+			return named(err, "person", idOrEmail)
 		}
 		ev.Target, ev.Issuer, ev.Subject = u.Email, u.Issuer, u.Subject
 		return f(q, &u)
@@ -208,7 +208,10 @@ func (s *Server) groupOperations(a huma.API) {
 				if err != nil {
 					return named(err, "person", in.User)
 				}
-				return q.RemoveMember(ctx, in.Group, u.ID)
+				if err = q.RemoveMember(ctx, in.Group, u.ID); err == store.ErrNotFound {
+					return refuse(http.StatusNotFound, "There is no member %q of a group %q here; 'lanyard-mgmt group list' shows who is in which.", in.User, in.Group)
+				}
+				return err
 			})
 			if err != nil {
 				return nil, err
@@ -216,7 +219,9 @@ func (s *Server) groupOperations(a huma.API) {
 			return s.apply(ctx)
 		})
 	op(s, a, http.MethodDelete, "/api/admin/groups/{group}", "remove-group", "Remove a group", func(ctx context.Context, in *GroupPath) (*body[api.Effect], error) {
-		err := s.store.Change(ctx, change(ctx, "group.delete", in.Group), func(q *store.Queries) error { return q.RemoveGroup(ctx, in.Group) })
+		err := s.store.Change(ctx, change(ctx, "group.delete", in.Group), func(q *store.Queries) error {
+			return named(q.RemoveGroup(ctx, in.Group), "group", in.Group)
+		})
 		if err != nil {
 			return nil, err
 		}

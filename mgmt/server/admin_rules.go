@@ -127,7 +127,9 @@ func (s *Server) setupKeyOperations(a huma.API) {
 		return &body[newSetupKey]{newSetupKey{Key: secret + "." + s.mapKeyPin(), Info: k}}, err
 	})
 	op(s, a, http.MethodDelete, "/api/admin/setup-keys/{id}", "revoke-setup-key", "Revoke a setup key", func(ctx context.Context, in *idPath) (*none, error) {
-		return nil, s.store.Change(ctx, change(ctx, "setup-key.revoke", in.ID), func(q *store.Queries) error { return q.RevokeSetupKey(ctx, in.ID) })
+		return nil, s.store.Change(ctx, change(ctx, "setup-key.revoke", in.ID), func(q *store.Queries) error {
+			return named(q.RevokeSetupKey(ctx, in.ID), "setup key", in.ID)
+		})
 	})
 }
 
@@ -183,7 +185,9 @@ func (s *Server) tokenOperations(a huma.API) {
 		return &body[newToken]{newToken{Token: secret, Info: t}}, err
 	})
 	op(s, a, http.MethodDelete, "/api/admin/tokens/{id}", "revoke-token", "Revoke an API token", func(ctx context.Context, in *idPath) (*none, error) {
-		return nil, s.store.Change(ctx, change(ctx, "token.revoke", in.ID), func(q *store.Queries) error { return q.RevokeToken(ctx, in.ID) })
+		return nil, s.store.Change(ctx, change(ctx, "token.revoke", in.ID), func(q *store.Queries) error {
+			return named(q.RevokeToken(ctx, in.ID), "API token", in.ID)
+		})
 	})
 }
 

@@ -273,6 +273,23 @@ func TestPersonEnrolsSoManyMachinesAndNoMore(t *testing.T) {
 	}
 }
 
+// A machine that was off when it was removed hears of it when it comes back; one that nobody knows is told another thing.
+func TestMachineThatWasRemovedWhileItWasOffHearsOfIt(t *testing.T) {
+	n := start(t)
+	m := n.enrolled("web-1", true)
+	n.admin(http.MethodDelete, "/api/admin/peers/web-1", nil, nil)
+	_, err := n.api.Follow(t.Context(), m.Machine, api.Have{})
+	refused(t, err, http.StatusGone, "removed from the network by an administrator")
+	refused(t, err, http.StatusGone, "[machine-removed]")
+	stranger := n.machine("stranger", true)
+	stranger.Subject = m.Subject
+	_, err = n.api.Follow(t.Context(), stranger.Machine, api.Have{})
+	refused(t, err, http.StatusForbidden, "not enrolled here (any more); run 'lanyard up' to join again. [machine-removed]")
+	// Enrolled again it is a peer like any other.
+	m.Subject, m.request.SetupKey = "", n.setupKey(nil)
+	m.took(n.api.Enroll(t.Context(), m.Machine, m.request)).follow(nil).until("itself", func(*api.Map) bool { return true })
+}
+
 func TestEnrolAgainKeepsTheID(t *testing.T) {
 	n := start(t)
 	m := n.enrolled("web-1", true)

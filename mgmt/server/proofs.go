@@ -72,8 +72,20 @@ func (s *Server) peerProof(r *http.Request, body []byte) (store.Peer, error) {
 		return store.Peer{}, err
 	}
 	peer, err := s.store.PeerByMachineKey(r.Context(), p.Key)
-	if errors.Is(err, store.ErrNotFound) || err == nil && p.Subject != peer.ID {
-		return store.Peer{}, refuse(http.StatusForbidden, "This machine is not enrolled here (any more); run 'lanyard up' to join again.")
+	known := !errors.Is(err, store.ErrNotFound)
+	if !known {
+		removed, err := s.store.WasPeer(r.Context(), p.Key)
+		if err != nil {
+			return store.Peer{}, err
+		}
+		if removed { // while it was off: it hears of it now
+			return store.Peer{}, &api.Error{Status: http.StatusGone, Code: string(reason.Removed), Message: machineRemoved}
+		}
+	}
+	if !known || err == nil && p.Subject != peer.ID {
+		return store.Peer{}, &api.Error{
+			Status: http.StatusForbidden, Code: string(reason.Removed), Message: "This machine is not enrolled here (any more); run 'lanyard up' to join again.",
+		}
 	}
 	if err != nil {
 		return store.Peer{}, err

@@ -72,6 +72,13 @@ func (s *Queries) PeerByMachineKey(ctx context.Context, key []byte) (Peer, error
 	return scanPeer(s.q.QueryRowContext(ctx, peerSelect+`WHERE p.removed = 0 AND p.machine_key = ?`, key))
 }
 
+// WasPeer reports whether a machine with this key was a peer and was removed.
+func (s *Queries) WasPeer(ctx context.Context, key []byte) (bool, error) {
+	var n int
+	err := s.q.QueryRowContext(ctx, `SELECT COUNT(*) FROM peers WHERE removed > 0 AND machine_key = ?`, key).Scan(&n)
+	return n > 0, err
+}
+
 // OwnedPeers counts the machines of a person.
 func (s *Queries) OwnedPeers(ctx context.Context, owner string) (int, error) {
 	var n int

@@ -52,7 +52,7 @@ func TestSecondNetworkOfTheSameRangeIsNotTakenForTheFirst(t *testing.T) {
 	b.start()
 	b.wait("connected", connected)
 
-	if err := b.ipc.Down(t.Context()); err != nil {
+	if _, err := b.ipc.Down(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := prod.ipc.Up(t.Context(), ipc.UpRequest{}, nil); err != nil {

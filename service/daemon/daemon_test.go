@@ -212,6 +212,30 @@ func TestDownStaysDownAndKeepsTheIdentity(t *testing.T) {
 	}
 }
 
+// A management server that was put back from a backup of before does not know the machine; whoever says 'lanyard up' joins
+// again, and nobody else does.
+func TestMachineThatItsServerForgotJoinsAgainByUp(t *testing.T) {
+	b := newBox(t)
+	self, err := b.up(ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.srv.Forget(self.ID)
+	b.wait("the problem", func(s *ipc.Status) bool {
+		return slices.Contains(s.Problems, "This machine is not enrolled here (any more). [machine-removed]")
+	})
+	if st := b.daemon.machine.State(); st.PeerID != self.ID {
+		t.Errorf("by itself it left the network: %+v", st)
+	}
+	again, err := b.up(ipc.UpRequest{SetupKey: b.srv.SetupKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := b.wait("connected", connected); again.ID == self.ID || st.Self.ID != again.ID || len(st.Problems) > 0 {
+		t.Errorf("it came back as %s, was %s; the problems are %q", again.ID, self.ID, st.Problems)
+	}
+}
+
 func TestRemovedMachineForgetsTheNetworkAndMayJoinAgain(t *testing.T) {
 	b := newBox(t)
 	self, err := b.up(ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()})

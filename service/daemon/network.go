@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -18,7 +17,6 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
-	"lanyard/mgmt/api/reason"
 	"lanyard/platform/paths"
 	"lanyard/service/limits"
 	"lanyard/service/machine"
@@ -185,6 +183,7 @@ func (n *network) again() {
 func (n *network) setTunnel(m *api.Map, st machine.State) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.forget(m)
 	if addrs := [2]netip.Addr{m.Self.Addr4, m.Self.Addr6}; n.tun == nil || n.addrs != addrs {
 		if n.tun != nil {
 			n.tun.Close() // the address is another one: nothing of the old tunnel can go on
@@ -453,29 +452,4 @@ func (n *network) problem(part string, err error) {
 		return
 	}
 	n.problems[part] = err
-}
-
-// removed ends the network after the management server said that this machine is not a peer any more.
-func (d *Daemon) removed(n *network, why error) {
-	d.busy.Lock()
-	defer d.busy.Unlock()
-	if d.network() != n {
-		return
-	}
-	d.log.Warn("the management server removed this machine", "why", why)
-	if n.ssh != nil { // whoever was let in was let in by that network: nothing of theirs stays
-		n.ssh.EndAll(reason.Removed)
-	}
-	if n.store != nil && n.store.Current() != nil {
-		d.old.Apply(n.store.Current(), false)
-	}
-	err := d.machine.Update(func(s *machine.State) {
-		s.PeerID, s.Network, s.MapKey, s.Removed = "", "", nil, why.Error()
-	})
-	if n.store != nil {
-		err = errors.Join(err, n.store.Remove())
-	}
-	if err = errors.Join(err, d.setNetwork(nil).close(), d.unwrite()); err != nil {
-		d.log.Error("what is left of the network could not all be removed", "err", fmt.Errorf("%w", err))
-	}
 }

@@ -46,6 +46,18 @@ func (n *network) presence(p *api.Presence) {
 	n.d.notify()
 }
 
+// forget drops what was said of machines that m does not have: when they come back it is of then, and the management
+// server's new word takes a moment. The caller holds n.mu.
+func (n *network) forget(m *api.Map) {
+	said := make(map[string]word, len(m.Peers)) // status may be reading the other one
+	for _, peer := range m.Peers {
+		if w, ok := n.present[peer.ID]; ok {
+			said[peer.ID] = w
+		}
+	}
+	n.present = said
+}
+
 // about is what the word says, nil for nothing. A machine that the tunnel heard of since it was called absent is there,
 // and has only lost the management server.
 func (w word) about(t tunnel.PeerStatus) *bool {

@@ -61,6 +61,13 @@ func TestPresenceIsTheManagementServersWordWhileItIsThere(t *testing.T) {
 	b.srv.Push(netmaptest.Map(4, self, web, db))
 	says("online unknown ")
 
+	tell(api.Presence{Online: []string{"pdb"}})
+	says("online online ")
+	b.srv.Push(netmaptest.Map(5, self, web))
+	says("online ")
+	b.srv.Push(netmaptest.Map(6, self, web, db)) // before the server says anything
+	says("online unknown ")
+
 	b.srv.SetDown(true)
 	b.wait("unknown", func(s *ipc.Status) bool { return s.State == ipc.StateOffline && stand(s) == "unknown unknown " })
 	b.srv.SetDown(false)

@@ -41,6 +41,12 @@ func (d *Daemon) up(ctx context.Context, r ipc.UpRequest, say func(string)) (nee
 		return false, err
 	}
 	st := d.machine.State()
+	if n := d.network(); n != nil && st.Enrolled() {
+		if why := n.stranger(); why != nil {
+			d.quit(n, why)
+			st = d.machine.State()
+		}
+	}
 	if st.Enrolled() {
 		if r.URL != "" && !SameServer(r.URL, st.Server) {
 			return false, bad("This machine is part of the network at %s as %s. Remove it there first ('lanyard-mgmt peer remove %s'), or join the other network with another --profile.",

@@ -142,4 +142,20 @@ func TestLostLaptop(t *testing.T) {
 	if r := finish(w.peers[desk].SSH(ctx, "ann", "ssh", w.target, "echo in")); r.out != "in\n" {
 		t.Errorf("ann, from the other laptop: %s", r)
 	}
+
+	// The other machine was off when it was removed, and hears of it when it is on again.
+	w.admin("peer", "remove", taken)
+	must(away.StartDaemon(ctx))
+	if err := lab.Until(within(t, 30*time.Second), "the removed machine to hear of it", func() error {
+		s, err := away.Status(ctx)
+		if err == nil && s.State != "removed" {
+			err = fmt.Errorf("it is %s", s.State)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	if out, err := away.Lanyard(ctx, "", "doctor"); err == nil || strings.Count(out, "removed") != 1 || !strings.Contains(out, "-> run 'lanyard up' to join again\n") {
+		t.Errorf("its doctor: %v\n%s", err, out)
+	}
 }

@@ -22,6 +22,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/proof"
+	"lanyard/mgmt/api/reason"
 )
 
 // Network is the id of the server's network.
@@ -32,17 +33,19 @@ type Server struct {
 	*httptest.Server
 	Key ed25519.PrivateKey // signs maps
 
-	mu       sync.Mutex
-	changed  *sync.Cond
-	peers    map[string]api.EnrollRequest // by id
-	conns    map[string]*websocket.Conn
-	maps     map[string]*api.SignedMap // newest, by peer
-	acks     map[string][]api.Ack
-	self     map[string]api.SelfUpdate
-	have     map[string][]api.Have
-	events   map[string][]audit.Event
-	down     bool // refuse everything
-	muteAcks bool // store events, but do not acknowledge
+	mu      sync.Mutex
+	changed *sync.Cond
+	peers   map[string]api.EnrollRequest // by id
+	conns   map[string]*websocket.Conn
+	maps    map[string]*api.SignedMap // newest, by peer
+	acks    map[string][]api.Ack
+	self    map[string]api.SelfUpdate
+	have    map[string][]api.Have
+	events  map[string][]audit.Event
+	// forgotten are refused as machines that the server does not know
+	forgotten map[string]bool
+	down      bool // refuse everything
+	muteAcks  bool // store events, but do not acknowledge
 }
 
 // New starts a server.
@@ -53,7 +56,7 @@ func New(t testing.TB) *Server {
 	}
 	s := &Server{
 		Key: key, peers: map[string]api.EnrollRequest{}, conns: map[string]*websocket.Conn{}, maps: map[string]*api.SignedMap{},
-		acks: map[string][]api.Ack{}, self: map[string]api.SelfUpdate{}, have: map[string][]api.Have{}, events: map[string][]audit.Event{},
+		acks: map[string][]api.Ack{}, self: map[string]api.SelfUpdate{}, have: map[string][]api.Have{}, events: map[string][]audit.Event{}, forgotten: map[string]bool{},
 	}
 	s.changed = sync.NewCond(&s.mu)
 	mux := http.NewServeMux()
@@ -92,9 +95,11 @@ func (s *Server) proof(r *http.Request, body []byte) (*proof.Proof, error) {
 	return proof.Verify(r.Header.Get(api.HeaderMachine), proof.Want{Method: r.Method, URL: r.URL.RequestURI(), Body: body}, time.Now())
 }
 
-func refuse(w http.ResponseWriter, status int, message string) {
+func refuse(w http.ResponseWriter, status int, message string) { refuseWith(w, status, "", message) }
+
+func refuseWith(w http.ResponseWriter, status int, code, message string) {
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(api.Error{Status: status, Message: message})
+	json.NewEncoder(w).Encode(api.Error{Status: status, Code: code, Message: message})
 }
 
 func (s *Server) enroll(w http.ResponseWriter, r *http.Request) {
@@ -121,6 +126,13 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := p.Subject
+	s.mu.Lock()
+	forgotten := s.forgotten[id]
+	s.mu.Unlock()
+	if forgotten {
+		refuseWith(w, http.StatusForbidden, string(reason.Removed), "This machine is not enrolled here (any more).")
+		return
+	}
 	ws, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return
@@ -255,6 +267,18 @@ func (s *Server) SetDown(down bool) {
 		for _, c := range conns {
 			c.CloseNow()
 		}
+	}
+}
+
+// Forget makes the server know a machine no more, as one that was put back from a backup of before.
+func (s *Server) Forget(peer string) {
+	s.mu.Lock()
+	s.forgotten[peer] = true
+	delete(s.peers, peer)
+	conn := s.conns[peer]
+	s.mu.Unlock()
+	if conn != nil {
+		conn.CloseNow()
 	}
 }
 
