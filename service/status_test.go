@@ -25,9 +25,9 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 		{"new, for who may not change it", ipc.Status{State: ipc.StateNew}, signIn{}, []string{"Next: " + asAdministrator("lanyard up URL") + ","}},
 		{
 			"removed",
-			ipc.Status{State: ipc.StateRemoved, Caller: mine, Removed: "An administrator removed it.", Problems: []string{"An administrator removed it."}},
+			ipc.Status{State: ipc.StateRemoved, Caller: mine, Removed: "It is gone.", Problems: []string{"It is gone.", "The disk is full."}},
 			signIn{},
-			[]string{"An administrator removed it.\n\nNext: lanyard up URL"},
+			[]string{"It is gone.\nProblem: The disk is full.\n\nNext: lanyard up URL"},
 		},
 		{"down", ipc.Status{State: ipc.StateDown, Server: "https://x#sha256=aa", Caller: mine}, signIn{}, []string{"network at https://x)", "Next: lanyard up\n"}},
 		{
