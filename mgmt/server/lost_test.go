@@ -88,7 +88,7 @@ func TestLostMachineTakesTheSignInsOnItAlong(t *testing.T) {
 		t.Errorf("the sign-in that was under way gave %+v", got)
 	}
 	_, err = first.push(api.PurposeLogin)
-	refused(t, err, http.StatusForbidden, "not enrolled")
+	refused(t, err, http.StatusGone, "[machine-removed]")
 	if got := n.refresh(kept); got.ID == "" {
 		t.Errorf("the other machine's refresh: %+v", got)
 	}
