@@ -596,7 +596,7 @@ func TestOnlyConnectedPeersLearnOfEachOther(t *testing.T) {
 	}
 	db.until("nobody", func(m *api.Map) bool { return len(m.Peers) == 0 })
 	_, err := n.api.Follow(t.Context(), web.Machine, api.Have{})
-	refused(t, err, http.StatusForbidden, "not enrolled")
+	refused(t, err, http.StatusGone, "[machine-removed]")
 	again := n.enrolled("web-1", true)
 	if again.name == "web-1" {
 		t.Error("another machine got the name of one that was just removed")
