@@ -25,7 +25,7 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 		{"new, for who may not change it", ipc.Status{State: ipc.StateNew}, signIn{}, []string{"Next: " + asAdministrator("lanyard up URL") + ","}},
 		{
 			"removed",
-			ipc.Status{State: ipc.StateRemoved, Caller: mine, Removed: "It is gone.", Problems: []string{"It is gone.", "The disk is full."}},
+			ipc.Status{State: ipc.StateRemoved, Caller: mine, Removed: "It is gone.", Problems: []string{"The disk is full.", "It is gone."}},
 			signIn{},
 			[]string{"It is gone.\nProblem: The disk is full.\n\nNext: lanyard up URL"},
 		},

@@ -51,6 +51,16 @@ func TestSecondNetworkOfTheSameRangeIsNotTakenForTheFirst(t *testing.T) {
 	b.stop()
 	b.start()
 	b.wait("connected", connected)
+	// Nor is it in its own way where an older service has left a file of the second.
+	if err := os.WriteFile(paths.For("prod").DropIn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	b.start()
+	b.wait("connected, beside an old file", connected)
+	if err := os.Remove(paths.For("prod").DropIn); err != nil {
+		t.Fatal(err)
+	}
 
 	if _, err := b.ipc.Down(t.Context()); err != nil {
 		t.Fatal(err)
