@@ -40,11 +40,14 @@ GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
 .PHONY: $(addprefix test-,clients desktop packages) $(addprefix check-tools-,clients desktop packages) build test test-race test-e2e demo demo-up demo-down bench fuzz packages soak lint cross clean check-go check-tools
 
+# File transfer keeps to a rule's folders by os.Root, which links could leave before 1.26.5 (golang/go#78293, #79005).
 check-go:
 	@v=$$($(GO) env GOVERSION 2>/dev/null || true); case $$v in \
-	go1.2[6-9]*|go1.[3-9][0-9]*|go[2-9]*|devel*) ;; \
-	"") echo "Lanyard needs Go 1.26 or later, and there is no '$(GO)' on the PATH; install it from go.dev/dl." >&2; exit 1;; \
-	*) echo "Lanyard needs Go 1.26 or later, and '$(GO)' is $$v; install a newer one from go.dev/dl." >&2; exit 1;; esac
+	go1.26|go1.26rc*|go1.26beta*|go1.26.[0-4]|go1.26.[0-4]-*) old=y;; \
+	go1.2[6-9]*|go1.[3-9][0-9]*|go[2-9]*|devel*) old=;; \
+	"") echo "Lanyard needs Go 1.26.5 or later, and there is no '$(GO)' on the PATH; install it from go.dev/dl." >&2; exit 1;; \
+	*) old=y;; esac; \
+	if [ -n "$$old" ]; then echo "Lanyard needs Go 1.26.5 or later, and '$(GO)' is $$v; install a newer one from go.dev/dl." >&2; exit 1; fi
 
 # What the demo, the tests and the benchmark call, with its Debian package: installed when root, else named.
 TOOLS_NEEDED := ssh=openssh-client scp=openssh-client ssh-keygen=openssh-client ss=iproute2 curl=curl

@@ -1,6 +1,6 @@
 module lanyard
 
-go 1.26.0
+go 1.26.5
 
 require (
 	github.com/Microsoft/go-winio v0.6.4

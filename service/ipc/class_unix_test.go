@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +26,8 @@ func TestMain(m *testing.M) {
 	switch path := os.Getenv("IPC_CALLER"); {
 	case path != "":
 		json.NewEncoder(os.Stdout).Encode(tryAll(path))
+	case os.Getenv("IPC_SENDER") != "":
+		fmt.Println(sendMuch(os.Getenv("IPC_SENDER")))
 	case os.Getenv("IPC_IMPOSTOR") != "":
 		l, err := net.Listen("unix", os.Getenv("IPC_IMPOSTOR"))
 		if err != nil {
@@ -118,6 +121,29 @@ const (
 	ann = 61001
 	bo  = 61002
 )
+
+// sendMuch begins a body that would be good for whoever may change things, and says what it was answered.
+func sendMuch(path string) string {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	// The service may hang up before all of it has come.
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{\"account\":\"%s", RouteLogin, maxBody, strings.Repeat("a", maxAsked))
+	b, err := io.ReadAll(conn)
+	return fmt.Sprintf("%s (%v)", b, err)
+}
+
+// An ordinary account holds little of the service's memory, however much it says that it will send.
+func TestWhoMayChangeNothingSendsLittle(t *testing.T) {
+	_, path := serve(t, true)
+	os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755)
+	if out, err := as(t, ann, "IPC_SENDER="+path).Output(); err != nil || !strings.Contains(string(out), "too large") {
+		t.Errorf("it was answered %q (%v)", out, err)
+	}
+}
 
 func TestEachAccountGetsItsClassAndNoMore(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -227,6 +227,54 @@ func TestRefusalsCarryTheReasonAndNoDetail(t *testing.T) {
 	}
 }
 
+// A caller who begins to send a body and goes no further holds neither memory nor a connection for long; one who has
+// sent it may wait for the answer.
+func TestBodyThatDoesNotComeIsNotWaitedFor(t *testing.T) {
+	const bodyTime = 300 * time.Millisecond
+	calls := (&fake{changed: make(chan struct{})}).calls()
+	calls.Ask = func(ctx context.Context, _ Who, _ AskRequest) error {
+		select {
+		case <-time.After(2 * bodyTime):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	path := filepath.Join(shortDir(t), "s")
+	l, err := Listen(path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serveWithin(bodyTime, l, calls, quiet())
+	t.Cleanup(func() { s.Close() })
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for what, begun := range map[string]string{
+		"a body that stops":         "POST " + RouteAsk + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"to\":\"",
+		"chunks that stop":          "POST " + RouteAsk + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+		"a body that nobody wanted": "GET " + RouteStatus + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n",
+	} {
+		wg.Go(func() {
+			conn, err := net.Dial("unix", path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, begun); err != nil {
+				t.Error(err)
+			}
+			conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+			if b, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: the service waits for the rest; so far it said %q", what, b)
+			}
+		})
+	}
+	if err := client(t, path).Ask(ctxFor(t), AskRequest{}); err != nil {
+		t.Errorf("a call that takes its time: %v", err)
+	}
+}
+
 func FuzzBodies(f *testing.F) {
 	f.Add(RouteUp, `{"url":"https://x","connect":["a"]}`)
 	f.Add(RouteLogin, `{"key":"AAAA"`)

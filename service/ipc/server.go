@@ -42,20 +42,30 @@ type Calls struct {
 
 // Server answers callers on one socket.
 type Server struct {
-	calls Calls
-	log   *slog.Logger
-	http  *http.Server
-	ctx   context.Context
-	stop  context.CancelFunc
-	wg    sync.WaitGroup
+	calls    Calls
+	log      *slog.Logger
+	bodyTime time.Duration
+	http     *http.Server
+	ctx      context.Context
+	stop     context.CancelFunc
+	wg       sync.WaitGroup
 }
 
-// maxBody bounds what a caller may send.
-const maxBody = 1 << 20
+// What a caller may send, and within what time. Who may change nothing asks small questions: each of their maxPerCaller
+// connections may hold as much memory.
+const (
+	maxBody  = 1 << 20
+	maxAsked = 64 << 10
+	maxTime  = 10 * time.Second
+)
 
 // Serve answers callers on l (see Listen) until Close.
 func Serve(l net.Listener, calls Calls, log *slog.Logger) *Server {
-	s := &Server{calls: calls, log: log}
+	return serveWithin(maxTime, l, calls, log)
+}
+
+func serveWithin(bodyTime time.Duration, l net.Listener, calls Calls, log *slog.Logger) *Server {
+	s := &Server{calls: calls, log: log, bodyTime: bodyTime}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.routes(),
@@ -181,11 +191,24 @@ func (s *Server) allow(class Class, h func(http.ResponseWriter, *http.Request, W
 			refuse(w, &api.Error{Status: http.StatusForbidden, Message: denied(class, c.Name)})
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		limit := int64(maxBody)
+		if c.Class != ClassChange {
+			limit = maxAsked
+		}
+		if r.Body != http.NoBody {
+			s.hurry(w)
+			defer s.hurry(w) // the server reads what is left of it before it goes on to the next request
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		if err := h(w, r, c); err != nil {
 			refuse(w, err)
 		}
 	}
+}
+
+// hurry bounds the time that the body may take. With its last byte the bound goes: the call itself may take longer.
+func (s *Server) hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTime)) // every caller's connection can
 }
 
 func denied(class Class, name string) string {

@@ -50,11 +50,16 @@ func TestFoldersOfTheRuleCannotBeLeft(t *testing.T) {
 	f.link(t, "../out", "folder")
 	f.link(t, "/etc/shadow", "shadow")
 	f.link(t, "sub/../../out/secret", "winding")
+	f.link(t, "folder/", "slash") // open(2) follows a link whose name ends in a slash, whatever it is told
+	f.link(t, "slash/.", "slash-dot")
+	f.link(t, f.out+"/", "slash-out")
 	c := serveHome(t, f.dir, Grant{f.in, true})
 
 	ways := []string{
 		f.secret, "../out/secret", "sub/../../out/secret", f.in + "/../out/secret", f.in + "/./sub/../../out/secret",
-		"absolute", "relative", "winding", "folder/secret", "./folder/../folder/secret", "shadow", "/etc/shadow", "//etc/passwd",
+		"absolute", "relative", "winding", "folder/secret", "./folder/../folder/secret", "shadow",
+		"slash", "slash/", "slash-dot", "slash-out", "slash-out/", "folder/", "slash/secret", "slash-dot/secret", "slash-out/secret",
+		"/etc/shadow", "//etc/passwd",
 		f.in + "x", f.dir, "/", "..", "/proc/self/root" + f.secret, "/proc/self/cwd/../out/secret", "file/../../out/secret",
 	}
 	for _, w := range ways {
@@ -76,7 +81,7 @@ func TestFoldersOfTheRuleCannotBeLeft(t *testing.T) {
 		denied("create in", second(c.open(w+"/new", flagWrite|flagCreate)))
 		denied("mkdir in", c.do(fxpMkdir, w+"/new", 0))
 		denied("remove in", c.do(fxpRemove, w+"/secret"))
-		if filepath.Base(w) == w { // a name inside
+		if filepath.Base(w) == filepath.Clean(w) { // a name inside
 			continue
 		}
 		denied("lstat", c.do(fxpLstat, w))
@@ -149,15 +154,9 @@ func TestFoldersOfTheRuleCannotBeLeft(t *testing.T) {
 	}
 }
 
-// Somebody with a shell swaps a folder for a link that leads out, over and over, while file transfer goes through it.
-func TestSwappedLinkLeadsNowhere(t *testing.T) {
-	f := newFence(t)
-	put(t, filepath.Join(f.in, "sub", "secret"), "inside")
-	real, link, away := filepath.Join(f.in, "sub"), filepath.Join(f.in, "link"), filepath.Join(f.in, "away")
-	if err := os.Symlink(f.out, link); err != nil {
-		t.Fatal(err)
-	}
-	give(t, link)
+// swap puts link in the place of real and back, over and over, until the function that it returns is called.
+func swap(t *testing.T, real, link string) (end func()) {
+	away := real + ".away"
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -175,6 +174,31 @@ func TestSwappedLinkLeadsNowhere(t *testing.T) {
 			}
 		}
 	}()
+	return func() { close(stop); <-done }
+}
+
+// Somebody with a shell swaps a folder, and a file, for a link that leads out, over and over, while file transfer goes
+// through it.
+func TestSwappedLinkLeadsNowhere(t *testing.T) {
+	f := newFence(t)
+	put(t, filepath.Join(f.in, "sub", "secret"), "inside")
+	f.link(t, f.out, "link")
+	f.link(t, f.secret, "filelink")
+	before, err := os.Stat(f.secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	endFolder := swap(t, filepath.Join(f.in, "sub"), filepath.Join(f.in, "link"))
+	endFile := swap(t, filepath.Join(f.in, "file"), filepath.Join(f.in, "filelink"))
+	ended := false
+	end := func() {
+		if !ended {
+			endFolder()
+			endFile()
+		}
+		ended = true
+	}
+	defer end()
 	c := serveHome(t, f.dir, Grant{f.in, true})
 	var inside, refused int
 	for until := time.Now().Add(5 * time.Minute); inside < 200 || refused < 200; {
@@ -197,14 +221,31 @@ func TestSwappedLinkLeadsNowhere(t *testing.T) {
 		c.do(fxpSetstat, "sub/secret", attrMode, 0o600)
 		c.extend("hardlink@openssh.com", "sub/secret", "sub/hard")
 		c.extend("posix-rename@openssh.com", "sub/hard", "sub/harder")
+		if got, s := c.get("file"); s == 0 && got == secretText {
+			t.Fatal("the race yielded the secret")
+		}
+		c.do(fxpSetstat, "file", attrMode, 0o6777)
+		c.do(fxpSetstat, "file", attrTimes, 1, 1)
+		c.do(fxpSetstat, "file", attrSize, uint64(0))
+		c.do(fxpSetstat, "file", attrOwner, account, account)
+		c.extend("lsetstat@openssh.com", "file", attrMode, 0o6777)
+		c.extend("hardlink@openssh.com", "file", "hard")
+		if got, s := c.get("hard"); s == 0 && got == secretText {
+			t.Fatal("a hard link in the race yielded the secret")
+		}
+		c.do(fxpRemove, "hard")
 	}
-	close(stop)
-	<-done
+	end()
 	if names, _ := os.ReadDir(f.out); len(names) != 1 {
 		t.Errorf("outside there are %v", names)
 	}
-	if fi, err := os.Stat(f.secret); err != nil || fi.Mode().Perm() != 0o644 || content(t, f.secret) != secretText {
-		t.Errorf("the secret changed: %v, %v", fi.Mode(), err)
+	if fi, err := os.Stat(f.secret); err != nil || fi.Mode() != before.Mode() || !fi.ModTime().Equal(before.ModTime()) || content(t, f.secret) != secretText {
+		t.Errorf("the secret changed: %v, %v", fi, err)
+	}
+	for _, name := range []string{"file", "sub", "sub/secret"} {
+		if fi, err := os.Stat(filepath.Join(f.in, name)); err != nil || fi.Mode()&(os.ModeSetuid|os.ModeSetgid) != 0 {
+			t.Errorf("%s: %v, %v", name, fi, err)
+		}
 	}
 }
 

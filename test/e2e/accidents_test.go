@@ -127,7 +127,24 @@ func TestSpoiltFilesAndCollisions(t *testing.T) {
 		w.admin("user", "block", people["ann"].Email)
 		stop(t)
 		write(t, server, mapFile, old)
-		start(t)
+		// As long as there is no newer one to be had, there is none.
+		w.mgmt.Process.Kill()
+		if err := server.StartDaemon(ctx); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "status to say that it is no good", func() error {
+			out, err := server.Lanyard(ctx, "", "status")
+			if err == nil && !strings.Contains(out, "cannot be used") {
+				err = errors.New(out)
+			}
+			return err
+		})
+		if r := w.ssh("ann", "-o", "ConnectTimeout=3", "echo in"); r.code != 255 || r.out != "" {
+			t.Errorf("ann, by the map of before: %s", r)
+		}
+		if err := errors.Join(w.mgmt.Start(ctx), server.Serves(ctx)); err != nil {
+			t.Fatal(err)
+		}
 		if err := lab.Until(within(t, 60*time.Second), "the newest map again", func() error {
 			if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "[blocked]") {
 				return errors.New(r.String())

@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +32,10 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 				t.Errorf("doctor, before the block:\n%s", out)
 			}
 		}
+		var dead func()
+		if i == 0 {
+			dead = w.share("ann")
+		}
 		w.admin("user", "block", "ann@example.com")
 		watch := lab.StartWatch() // from the answer on
 		ssh, tree, err := s.endsInTime(watch)
@@ -43,6 +49,7 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 			t.Error(err)
 		}
 		if i == 0 {
+			dead()
 			if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "[blocked]") {
 				t.Errorf("a blocked person's ssh: %s", r)
 			}
@@ -75,6 +82,44 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 	}
 	if !otherUser.alive() {
 		t.Errorf("carol's session ended too:\n%s", otherUser.Text())
+	}
+}
+
+// share opens a connection of somebody's that all their ssh share from then on (ControlMaster), itself without any
+// session. dead checks that it has gone, and that nothing comes through what it left.
+func (w *world) share(person string) (dead func()) {
+	w.t.Helper()
+	m, socket := w.machine(person), w.machine(person).Home(person)+"/.shared"
+	by := func(args ...string) result {
+		return finish(m.SSH(within(w.t, 30*time.Second), w.account(person), "ssh", append([]string{"-S", socket}, args...)...))
+	}
+	master, err := m.StartCommand("shared-"+person, m.SSH(context.Background(), w.account(person), "ssh", "-M", "-S", socket, "-N", w.target))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(master.Kill)
+	until(w.t, "the shared connection", func() error {
+		if r := by("-O", "check", w.target); r.code != 0 {
+			return errors.New(r.String())
+		}
+		return nil
+	})
+	if r := by("-o", "ControlMaster=no", w.target, "echo $SSH_CONNECTION"); r.code != 0 || r.out == "" {
+		w.t.Fatalf("through the shared connection: %s", r)
+	}
+	return func() {
+		w.t.Helper()
+		select {
+		case <-master.Done():
+		case <-time.After(10 * time.Second):
+			w.t.Errorf("the shared connection is still there\n%s", master.Text())
+		}
+		if r := by("-O", "check", w.target); r.code != 255 {
+			w.t.Errorf("somebody answers for the shared connection: %s", r)
+		}
+		if r := by(w.target, "echo in"); r.code != 255 || r.out != "" || !strings.Contains(r.err, "[blocked]") {
+			w.t.Errorf("by what the shared connection left: %s", r)
+		}
 	}
 }
 

@@ -441,6 +441,27 @@ func TestDirectIssuer(t *testing.T) {
 			t.Errorf("%d refreshes", n)
 		}
 	})
+	t.Run("slips", func(t *testing.T) {
+		w := w.on(t)
+		refreshes := func(want int, slips string, ssh func()) {
+			t.Helper()
+			before := is.tell().Refreshes
+			is.set("slip", slips)
+			w.expire("ann")
+			ssh()
+			if n := is.tell().Refreshes - before; n != want {
+				t.Errorf("%d refreshes, want %d", n, want)
+			}
+			is.set("slip", "0")
+		}
+		refreshes(2, "1", func() { in("ann") }) // the token is refused, and the next one is not
+		refreshes(2, "9", func() {              // once, and no more
+			if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "[signature]") {
+				t.Errorf("with tokens that nobody takes: %s", r)
+			}
+		})
+		in("ann")
+	})
 	t.Run("rotates its keys", func(t *testing.T) {
 		w := w.on(t)
 		for range 2 {
@@ -528,6 +549,16 @@ func TestDirectIssuer(t *testing.T) {
 		w := w.on(t)
 		login("carol")
 		s, kid := w.open("carol"), is.tell().KID
+		copied := w.loginFile("carol") // and put where a thief has it
+		for _, suffix := range []string{"", "-cert.pub"} {
+			b, err := os.ReadFile(copied + suffix)
+			if err == nil {
+				err = w.peers[desk].Write("/root/copied"+suffix, "", 0o600, b)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		watch := lab.StartWatch()
 		defer watch.Stop()
 		out := w.admin("issuer", "distrust", "--", kid)
@@ -549,6 +580,19 @@ func TestDirectIssuer(t *testing.T) {
 		is.set("rotate", "1")
 		login("carol")
 		in("carol")
+		address, err := w.peers[web].Overlay(within(t, 20*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := finish(w.peers[desk].Command(within(t, 20*time.Second), "", "ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i", "/root/copied",
+			"-o", "CertificateFile=/root/copied-cert.pub", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "deploy@"+address, "echo in")); r.code != 255 || r.out != "" || !strings.Contains(r.err, "[distrusted]") {
+			t.Errorf("a copy of the sign-in that the key vouched for: %s", r)
+		}
+		for _, a := range w.attempts(t, w.peers[desk], []string{"KEY=/root/copied"}, "call", w.mgmt.Join, "/root/copied-cert.pub") {
+			if a.Accepted || !strings.Contains(a.Said, "distrusted") && !strings.Contains(a.What, "/api/admin/") {
+				t.Errorf("the copy, at the management server: %+v", a)
+			}
+		}
 	})
 	t.Run("is removed", func(t *testing.T) {
 		w := w.on(t)
