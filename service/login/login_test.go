@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -252,6 +253,47 @@ func TestRefreshKeepsTheKeyAndRenewsTheCertificate(t *testing.T) {
 	}
 	if err := c.Ensure(t.Context(), peerID, 0, false); err != nil || s.refreshes != 2 {
 		t.Errorf("after a server's refusal: %v, refreshes %d", err, s.refreshes)
+	}
+}
+
+// A token that the management server does not take is asked for anew: once, and no more.
+func TestRefusedTokenIsRefreshedOnceMore(t *testing.T) {
+	for name, nonce := range map[string]func(string) string{"bound": nil, "to be traded": func(string) string { return "" }} {
+		for _, once := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, once %v", name, once), func(t *testing.T) {
+				s := newStub(t)
+				c := s.config(t)
+				if _, err := c.Login(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				s.mu.Lock()
+				s.nonce, s.refuse = nonce, &api.Error{Status: http.StatusUnauthorized, Code: string(reason.Signature), Message: "No."}
+				if once {
+					s.refusals = 1
+				}
+				s.mu.Unlock()
+				c.Now = func() time.Time { return time.Now().Add(40 * time.Minute) }
+				err := c.Refresh(t.Context(), peerID, 0)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if s.refreshes != 2 {
+					t.Errorf("%d refreshes, want 2", s.refreshes)
+				}
+				var refused *api.Error
+				switch {
+				case !once:
+					if !errors.As(err, &refused) || refused.Code != string(reason.Signature) {
+						t.Errorf("refused each time: %v", err)
+					}
+				case nonce != nil: // the stub trades nothing
+					if !errors.Is(err, ErrLoginNeeded) {
+						t.Errorf("the second token was not offered: %v", err)
+					}
+				case err != nil || !Fresh(c.Paths, peerID, 0, c.now()):
+					t.Errorf("the second token was not taken: %v", err)
+				}
+			})
+		}
 	}
 }
 

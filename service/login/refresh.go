@@ -84,14 +84,13 @@ func (c Config) refreshAlone(ctx context.Context, peer string) error {
 	}
 	for again := true; ; again = false {
 		raw, err := c.renew(ctx, server, l, peer)
-		if err != nil {
-			return err
+		if err == nil {
+			l.Fresh = raw
+			if err := l.save(c.Paths, peer, c.now(), false); err != nil {
+				return err
+			}
+			_, err = c.seen(ctx, l, peer)
 		}
-		l.Fresh = raw
-		if err := l.save(c.Paths, peer, c.now(), false); err != nil {
-			return err
-		}
-		_, err = c.seen(ctx, l, peer)
 		var refused *api.Error
 		switch {
 		case err == nil:
@@ -103,7 +102,7 @@ func (c Config) refreshAlone(ctx context.Context, peer string) error {
 		case again && anotherMayDo(refused):
 			continue // once: the provider may have changed its keys, or taken its time
 		}
-		if anotherMayDo(refused) {
+		if raw != "" && anotherMayDo(refused) {
 			_ = Stale(c.Paths, peer) // no machine will take this one
 		}
 		return err
@@ -149,6 +148,7 @@ func (c Config) renew(ctx context.Context, server *client.Client, l *Login, peer
 		if err := storeRecord(c.Store, peer, r); err != nil {
 			return "", err
 		}
+		l.Record = r // what is asked for next, is asked for with the new one
 	}
 	raw, _ := tok.Extra("id_token").(string)
 	fresh, err := token.Peek(raw)

@@ -44,7 +44,8 @@ type stub struct {
 	life      time.Duration
 	nonce     func(bound string) string // of refreshed tokens; nil: the same
 	subject   string                    // of refreshed tokens
-	refuse    *api.Error                // what RouteSeen answers
+	refuse    *api.Error                // what RouteSeen and RouteRenew answer
+	refusals  int                       // how often; 0: always
 	grantErr  string                    // what the token endpoint answers a refresh
 	down      bool                      // nothing answers
 	slow      time.Duration             // of a refresh
@@ -81,13 +82,18 @@ func newStub(t *testing.T) *stub {
 		if r.Header.Get(api.HeaderProof) == "" || !strings.HasPrefix(r.Header.Get("Authorization"), "DPoP ") {
 			s.t.Error("RouteSeen without a proof")
 		}
-		if s.refuse != nil {
-			w.WriteHeader(s.refuse.Status)
-			json.NewEncoder(w).Encode(s.refuse)
+		if s.refused(w) {
 			return
 		}
 		s.seen++
 		json.NewEncoder(w).Encode(api.Me{Email: "ann@example.com", Machines: []api.Reach{{Name: "web-1"}}})
+	})
+	mux.HandleFunc("POST "+api.RouteRenew, func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.refused(w) {
+			w.WriteHeader(http.StatusNotFound) // as an older one, which has no such route
+		}
 	})
 	mux.HandleFunc("POST "+api.RouteLogout, func(w http.ResponseWriter, r *http.Request) {
 		var q api.LogoutRequest
@@ -108,6 +114,21 @@ func newStub(t *testing.T) *stub {
 	}))
 	t.Cleanup(s.srv.Close)
 	return s
+}
+
+// refused answers with the refusal, where there is one. The caller holds s.mu.
+func (s *stub) refused(w http.ResponseWriter) bool {
+	if s.refuse == nil {
+		return false
+	}
+	w.WriteHeader(s.refuse.Status)
+	json.NewEncoder(w).Encode(s.refuse)
+	if s.refusals > 0 {
+		if s.refusals--; s.refusals == 0 {
+			s.refuse = nil
+		}
+	}
+	return true
 }
 
 func (s *stub) token(w http.ResponseWriter, r *http.Request) {

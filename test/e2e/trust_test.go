@@ -441,27 +441,6 @@ func TestDirectIssuer(t *testing.T) {
 			t.Errorf("%d refreshes", n)
 		}
 	})
-	t.Run("slips", func(t *testing.T) {
-		w := w.on(t)
-		refreshes := func(want int, slips string, ssh func()) {
-			t.Helper()
-			before := is.tell().Refreshes
-			is.set("slip", slips)
-			w.expire("ann")
-			ssh()
-			if n := is.tell().Refreshes - before; n != want {
-				t.Errorf("%d refreshes, want %d", n, want)
-			}
-			is.set("slip", "0")
-		}
-		refreshes(2, "1", func() { in("ann") }) // the token is refused, and the next one is not
-		refreshes(2, "9", func() {              // once, and no more
-			if r := w.ssh("ann", "true"); r.code != 255 || !strings.Contains(r.err, "[signature]") {
-				t.Errorf("with tokens that nobody takes: %s", r)
-			}
-		})
-		in("ann")
-	})
 	t.Run("rotates its keys", func(t *testing.T) {
 		w := w.on(t)
 		for range 2 {

@@ -11,7 +11,6 @@ import (
 	"log"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -34,7 +33,6 @@ type provider struct {
 	dropNonce bool
 	down      bool
 	invalid   bool
-	slip      int // tokens to sign with another key
 	backdate  time.Duration
 	life      time.Duration
 	groups    []string
@@ -198,12 +196,7 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
 	t.Header["kid"] = p.kid
-	key := p.key
-	if p.slip > 0 {
-		p.slip--
-		key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // it never fails
-	}
-	raw, err := t.SignedString(key)
+	raw, err := t.SignedString(p.key)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -266,8 +259,6 @@ func (p *provider) control(w http.ResponseWriter, r *http.Request) {
 			p.down = v == "1"
 		case "grant":
 			p.invalid = v == "invalid"
-		case "slip":
-			p.slip, err = strconv.Atoi(v)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
