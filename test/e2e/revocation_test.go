@@ -111,7 +111,7 @@ func (w *world) share(person string) (dead func()) {
 		w.t.Helper()
 		select {
 		case <-master.Done():
-		case <-time.After(10 * time.Second):
+		case <-time.After(hang):
 			w.t.Errorf("the shared connection is still there\n%s", master.Text())
 		}
 		if r := by("-O", "check", w.target); r.code != 255 {
