@@ -29,9 +29,10 @@ FUZZTIME ?= 60s
 SOAK ?= 30m
 # How often the tests run; packages under test/ need the built programs and more time.
 TESTFLAGS ?=
-# The race detector makes SQLite, which is translated C, and password hashing thirty times slower; neither is ours. The
-# systray library's menu counter is raced for by its own goroutines.
-RACE := -race -gcflags=fyne.io/systray=-race=0 -gcflags=modernc.org/...=-race=0 -gcflags=golang.org/x/crypto/blowfish=-race=0
+# The race detector makes SQLite, which is translated C, password hashing and compression thirty times slower; none is
+# ours. The systray library's menu counter is raced for by its own goroutines. A program under the detector sleeps a
+# second before it ends, unless told otherwise: many tests start programs.
+RACE := -race $(foreach p,fyne.io/systray modernc.org/... golang.org/x/crypto/blowfish compress/... github.com/klauspost/... github.com/ulikunitz/...,-gcflags=$p=-race=0)
 UNIT = $$($(GO) list ./... | grep -v /test/)
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -122,7 +123,7 @@ $(addprefix test-,$(SUITES)): test-%: build check-tools check-tools-%
 	@$(GO) test -count=1 -timeout 25m $(TESTFLAGS) ./test/$*
 
 test-race: check-go check-tools $(addprefix check-tools-,$(SUITES))
-	@CGO_ENABLED=1 $(GO) test $(RACE) -timeout 15m $(TESTFLAGS) $(UNIT)
+	@GORACE=atexit_sleep_ms=50 CGO_ENABLED=1 $(GO) test $(RACE) -timeout 15m $(TESTFLAGS) $(UNIT)
 
 test-e2e: build check-tools
 	@$(GO) test -count=1 -timeout 25m $(TESTFLAGS) ./test/e2e ./test/lab

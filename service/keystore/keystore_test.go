@@ -201,6 +201,7 @@ func (k *desktopKeyring) sh(script string) string {
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + k.home, "XDG_RUNTIME_DIR=" + k.t.TempDir(), "KEYSTORE_TEST_HELPER=store",
 		"KEYSTORE_TEST_DIR=" + filepath.Join(k.home, "store"), "XDG_DATA_HOME=" + filepath.Join(k.home, "data"),
+		"GORACE=" + os.Getenv("GORACE"),
 	}
 	out, _ := cmd.CombinedOutput() // the scripts end with what they found out
 	return string(out)
