@@ -145,7 +145,9 @@ func Open(opt Options) (*Daemon, error) {
 	}
 	d.readManaged()
 	if st = d.machine.State(); st.Enrolled() && !st.Down {
+		d.busy.Lock() // a server that says at once that it removed this machine is heard once the network is known here
 		d.setNetwork(d.openNetwork())
+		d.busy.Unlock()
 	}
 	if err := d.closeTaken(); err != nil { // nothing wanted it
 		d.log.Warn("what the old service handed over was not closed", "err", err)

@@ -16,6 +16,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/reason"
 )
 
 // Outbox is what a machine has to tell: audit events, in order, until they are acknowledged. service/spool is one.
@@ -140,7 +141,7 @@ func localAddrs() []string {
 func (f *Follower) session(ctx context.Context) error {
 	stream, err := f.Client.Follow(ctx, f.Machine, f.Store.Have())
 	var refused *api.Error
-	if errors.As(err, &refused) && refused.Status == http.StatusGone {
+	if errors.As(err, &refused) && refused.Status == http.StatusGone && refused.Code == string(reason.Removed) { // no proxy's word
 		return &GoneError{refused.Message}
 	}
 	if err != nil {
