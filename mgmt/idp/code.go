@@ -229,6 +229,7 @@ func (p *Provider) finishCode(w http.ResponseWriter, r *http.Request, f store.Fl
 		return
 	}
 	if blocked {
+		p.refusedBlocked(r, f, req)
 		if err := p.Store.FinishFlow(ctx, f.ID, "!"+string(reason.Blocked)); err != nil {
 			p.page(w, http.StatusGone, goneLink)
 			return

@@ -251,10 +251,22 @@ func (p *Provider) password(w http.ResponseWriter, r *http.Request) {
 	p.dex.ServeHTTP(out, r.WithContext(context.WithValue(r.Context(), atForm{}, true)))
 	if out.status == http.StatusSeeOther {
 		p.slow.succeeded(guess)
-		if err := p.Store.NoteKnown(r.Context(), guess.account, guess.asker); err != nil {
+		if err := p.noteKnown(r, authReq, guess); err != nil {
 			p.Log.Error("note whence somebody signed in", "err", err)
 		}
 	}
+}
+
+// noteKnown makes the place known from which somebody gave their password, unless they are blocked.
+func (p *Provider) noteKnown(r *http.Request, authReq string, guess attempt) error {
+	req, err := p.db.GetAuthRequest(r.Context(), authReq)
+	if err != nil {
+		return err
+	}
+	if blocked, err := p.blocked(r, req.Claims.UserID, req.ConnectorID); blocked || err != nil {
+		return err
+	}
+	return p.Store.NoteKnown(r.Context(), guess.account, guess.asker)
 }
 
 // guess is an attempt to give an account's password in the sign-in f.
@@ -345,6 +357,7 @@ func (p *Provider) finish(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if blocked {
+			p.refusedBlocked(r, f, req)
 			back.RawQuery = url.Values{
 				"error": {"access_denied"}, "error_description": {reason.Blocked.Sentence()}, "state": {f.Start.State}, "iss": {p.issuer},
 				api.ParamReason: {string(reason.Blocked)},
@@ -363,6 +376,12 @@ func (p *Provider) finish(w http.ResponseWriter, r *http.Request) {
 		u.RawQuery = q.Encode()
 		return u.String()
 	}}, r)
+}
+
+// refusedBlocked leaves a trace of somebody who is blocked and still has a way to sign in.
+func (p *Provider) refusedBlocked(r *http.Request, f store.Flow, req storage.AuthRequest) {
+	p.Log.Warn("a person who is blocked signed in and was refused", "user", req.Claims.Email, "machine", f.Start.MachineName,
+		"account", f.Start.Account, "from", remote(r))
 }
 
 func (p *Provider) blocked(r *http.Request, userID, connID string) (bool, error) {

@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -376,8 +377,16 @@ func TestBlockedPersonIsToldAtTheForm(t *testing.T) {
 	if err := b.Store.UpdateUser(t.Context(), ann); err != nil {
 		t.Fatal(err)
 	}
+	var logged bytes.Buffer
+	b.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	s := b.begin()
 	back := b.browser().code(s, "ann@example.org")
+	if l := logged.String(); strings.Count(l, "blocked") != 1 || !strings.Contains(l, "user=ann@example.org machine=laptop account=ann from=") || strings.Contains(l, secret) {
+		t.Errorf("the log tells\n%s", l)
+	}
+	if known, err := b.Store.Known(t.Context(), "ann@example.org", "plaptop/ann"); err != nil || known {
+		t.Errorf("whence nobody got in is known: %v, %v", known, err)
+	}
 	want := url.Values{
 		"error": {"access_denied"}, "error_description": {"Your access was blocked; ask your administrator."}, "lanyard_reason": {"blocked"},
 		"state": {s.start.State}, "iss": {b.issuer},
@@ -393,6 +402,14 @@ func TestBlockedPersonIsToldAtTheForm(t *testing.T) {
 	s = b.begin()
 	if p := b.browser().password(s, "ann@example.org", "wrong wrong"); p.status == http.StatusSeeOther || !strings.Contains(p.body, "is wrong") {
 		t.Errorf("%d %s", p.status, p.body)
+	}
+	ann.Blocked = false
+	if err := b.Store.UpdateUser(t.Context(), ann); err != nil {
+		t.Fatal(err)
+	}
+	b.login("ann@example.org")
+	if known, err := b.Store.Known(t.Context(), "ann@example.org", "plaptop/ann"); err != nil || !known {
+		t.Errorf("whence ann signed in is known: %v, %v", known, err)
 	}
 }
 

@@ -72,10 +72,12 @@ func (s *Queries) PeerByMachineKey(ctx context.Context, key []byte) (Peer, error
 	return scanPeer(s.q.QueryRowContext(ctx, peerSelect+`WHERE p.removed = 0 AND p.machine_key = ?`, key))
 }
 
+const wasPeer = `SELECT COUNT(*) FROM peers WHERE removed > 0 AND machine_key = ?`
+
 // WasPeer reports whether a machine with this key was a peer and was removed.
 func (s *Queries) WasPeer(ctx context.Context, key []byte) (bool, error) {
 	var n int
-	err := s.q.QueryRowContext(ctx, `SELECT COUNT(*) FROM peers WHERE removed > 0 AND machine_key = ?`, key).Scan(&n)
+	err := s.q.QueryRowContext(ctx, wasPeer, key).Scan(&n)
 	return n > 0, err
 }
 

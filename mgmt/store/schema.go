@@ -107,4 +107,7 @@ UPDATE users SET signed_in = l.at FROM (
 	SELECT json_extract(body, '$.issuer') issuer, json_extract(body, '$.subject') subject, MAX(time) at
 	FROM audit WHERE type = 'login' AND peer = '' AND json_valid(body) GROUP BY 1, 2) l
 	WHERE l.issuer = users.issuer AND l.subject = users.subject;
+
+-- Anyone may ask whether a key was a machine's.
+CREATE INDEX peers_was ON peers(machine_key) WHERE removed > 0;
 `}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -250,4 +251,29 @@ func TestNameOfRemovedPeerRests(t *testing.T) {
 	check(other[:], true)
 	now = now.Add(nameRest + time.Hour)
 	check(other[:], false)
+}
+
+// Whoever makes a key may ask for it, as often as they like: it must not cost a look at every machine that there was.
+func TestKeyOfARemovedPeerIsFoundByItsIndex(t *testing.T) {
+	s, key := open(t), make([]byte, 32)
+	var id, parent, unused int
+	var plan string
+	if err := s.db.QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN "+wasPeer, key).Scan(&id, &parent, &unused, &plan); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(plan, "SEARCH peers") || !strings.Contains(plan, "INDEX peers_was") {
+		t.Errorf("the database would %s", plan)
+	}
+	p := Peer{Peer: api.Peer{ID: "p1", Name: "web-1", MachineKey: key, WGKey: key}}
+	if err := s.AddPeer(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{false, true} {
+		if was, err := s.WasPeer(t.Context(), key); err != nil || was != want {
+			t.Errorf("the machine was removed: %v, %v; want %v", was, err, want)
+		}
+		if err := s.RemovePeer(t.Context(), "p1"); err != nil && !want {
+			t.Fatal(err)
+		}
+	}
 }

@@ -236,6 +236,45 @@ func TestMachineThatItsServerForgotJoinsAgainByUp(t *testing.T) {
 	}
 }
 
+// While it was down it could not hear of it: the first 'lanyard up' does, and joins again.
+func TestMachineThatItsServerForgotWhileItWasDownJoinsAgainByUp(t *testing.T) {
+	b := newBox(t)
+	self, err := b.up(ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.ipc.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.srv.Forget(self.ID)
+	again, err := b.up(ipc.UpRequest{SetupKey: b.srv.SetupKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := b.wait("connected", connected); again.ID == self.ID || st.Self.ID != again.ID || len(st.Problems) > 0 {
+		t.Errorf("it came back as %s, was %s; the problems are %q", again.ID, self.ID, st.Problems)
+	}
+}
+
+// Whoever says it in a session of the network that forgot the machine is cut off by that: the machine joins all the same.
+func TestMachineThatItsServerForgotJoinsAgainForACallerWhoIsGone(t *testing.T) {
+	b := newBox(t)
+	self, err := b.up(ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.srv.Forget(self.ID)
+	b.wait("the refusal", func(*ipc.Status) bool { return b.daemon.network().stranger() != nil })
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := b.daemon.up(gone, ipc.UpRequest{SetupKey: b.srv.SetupKey()}, func(string) {}); err == nil {
+		t.Error("a caller who was gone was waited with")
+	}
+	if st := b.daemon.machine.State(); !st.Enrolled() || st.PeerID == self.ID {
+		t.Errorf("the machine is %+v", st)
+	}
+}
+
 func TestRemovedMachineForgetsTheNetworkAndMayJoinAgain(t *testing.T) {
 	b := newBox(t)
 	self, err := b.up(ipc.UpRequest{URL: b.srv.URL, SetupKey: b.srv.SetupKey()})

@@ -38,6 +38,20 @@ func (d *Daemon) quit(n *network, why error) {
 	}
 }
 
+// quitStranger takes the machine out of its network if the management server does not know it, and reports whether it did.
+// The caller holds d.busy.
+func (d *Daemon) quitStranger() bool {
+	n := d.network()
+	if n == nil {
+		return false
+	}
+	why := n.stranger()
+	if why != nil {
+		d.quit(n, why)
+	}
+	return why != nil
+}
+
 // stranger is how the management server refuses a machine that it does not know, for one, because it was put back from a
 // backup of before; nil: it does not.
 func (n *network) stranger() error {

@@ -17,6 +17,7 @@ import (
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
+	"lanyard/mgmt/api/reason"
 	"lanyard/platform/accounts"
 	"lanyard/service/ipc"
 	"lanyard/service/machine"
@@ -41,12 +42,21 @@ func (d *Daemon) up(ctx context.Context, r ipc.UpRequest, say func(string)) (nee
 		return false, err
 	}
 	st := d.machine.State()
-	if n := d.network(); n != nil && st.Enrolled() {
-		if why := n.stranger(); why != nil {
-			d.quit(n, why)
-			st = d.machine.State()
-		}
+	was := st.Enrolled()
+	if was && d.quitStranger() {
+		return d.enter(ctx, r, change, true, say)
 	}
+	needLogin, err = d.enter(ctx, r, change, false, say)
+	if err != nil && was && d.quitStranger() { // it was down, and hears only now that it is not known any more
+		return d.enter(ctx, r, change, true, say)
+	}
+	return needLogin, err
+}
+
+// enter joins the network that r names where the machine is part of none, and switches on. With alone a join does not end
+// with ctx: whoever asked may have done so in a session of the network that the machine has just left.
+func (d *Daemon) enter(ctx context.Context, r ipc.UpRequest, change func(*machine.State), alone bool, say func(string)) (needLogin bool, err error) {
+	st := d.machine.State()
 	if st.Enrolled() {
 		if r.URL != "" && !SameServer(r.URL, st.Server) {
 			return false, bad("This machine is part of the network at %s as %s. Remove it there first ('lanyard-mgmt peer remove %s'), or join the other network with another --profile.",
@@ -61,7 +71,13 @@ func (d *Daemon) up(ctx context.Context, r ipc.UpRequest, say func(string)) (nee
 			s.Server, s.Removed = firstOf(r.URL, s.Server), ""
 			s.Name = firstOf(r.Name, s.Name, hostName())
 		}
-		if needLogin, err = d.join(ctx, r, join, say); needLogin || err != nil {
+		joining := ctx
+		if alone {
+			var cancel context.CancelFunc
+			joining, cancel = context.WithTimeout(context.WithoutCancel(ctx), upLimit)
+			defer cancel()
+		}
+		if needLogin, err = d.join(joining, r, join, say); needLogin || err != nil {
 			return needLogin, err
 		}
 	}
@@ -216,8 +232,9 @@ func (d *Daemon) settle(ctx context.Context, n *network, say func(string)) error
 		wrong := firstErr(n.problems["removed"], n.problems["tunnel"])
 		server := n.problems["server"]
 		n.mu.Unlock()
-		// A server that answers and refuses will not change its mind while somebody waits here.
-		if refused := (*api.Error)(nil); tun == nil && errors.As(server, &refused) {
+		// A server that answers and refuses will not change its mind while somebody waits here; with the last map the machine
+		// goes on, unless it is no part of the network any more.
+		if refused := (*api.Error)(nil); errors.As(server, &refused) && (tun == nil || refused.Code == string(reason.Removed)) {
 			wrong = firstErr(wrong, server)
 		}
 		switch {

@@ -12,8 +12,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/client"
@@ -93,15 +95,29 @@ func Write(w io.Writer, all []Finding) {
 		case !f.OK:
 			mark = "PROBLEM"
 		}
-		fmt.Fprintf(w, "%s  %s: %s", mark, f.Name, f.Finding)
+		fmt.Fprintf(w, "%s  %s: %s", mark, printable(f.Name), printable(f.Finding))
 		if f.Code != "" {
-			fmt.Fprintf(w, " [%s]", f.Code)
+			fmt.Fprintf(w, " [%s]", printable(string(f.Code)))
 		}
 		fmt.Fprintln(w)
 		if f.Next != "" {
-			fmt.Fprintf(w, "         -> %s\n", f.Next)
+			fmt.Fprintf(w, "         -> %s\n", printable(f.Next))
 		}
 	}
+}
+
+// printable keeps the management server's and other programs' words from moving the cursor. Backslashes stay as they are:
+// findings name files.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsGraphic(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return b.String()
 }
 
 func good(name, format string, args ...any) []Finding {

@@ -102,3 +102,14 @@ func TestRemovedMachineIsNamedOnceWithWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+func TestForeignWordsMoveNoCursor(t *testing.T) {
+	said := "Gone\x1b[2J \u202eéw\n\xff C:\\x"
+	const shown = `Gone\x1b[2J \u202eéw\n� C:\x`
+	v := &visit{status: &ipc.Status{State: ipc.StateRemoved, Removed: said + "; " + said}}
+	var b strings.Builder
+	Write(&b, network(t.Context(), v))
+	if want := "PROBLEM  network: " + shown + ". ["; !strings.HasPrefix(b.String(), want) || !strings.HasSuffix(b.String(), "]\n         -> "+shown+"\n") {
+		t.Errorf("%q\nbegins not with %q", b.String(), want)
+	}
+}
