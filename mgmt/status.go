@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
+	"strings"
 
 	"github.com/kardianos/service"
 	"github.com/spf13/cobra"
@@ -19,25 +21,41 @@ type standing struct {
 	Answers   *bool  `json:"answers,omitempty"` // at its admin socket; not known to ordinary users
 	Release   string `json:"release,omitempty"` // of the server that answers
 	Problem   string `json:"problem,omitempty"`
+
+	hidden bool // whether it runs is not known to ordinary users either
 }
 
-// notRunning is systemctl's exit status for a service that does not run.
-const notRunning exitCode = 3
+// Exit statuses as systemctl's, for a service that does not run and for one of which nothing is known.
+const notRunning, notTold exitCode = 3, 4
+
+// standingBy reads what the supervisor of system answered. Those of macOS and FreeBSD tell an ordinary user of a server that
+// runs what they tell of one that is stopped.
+func standingBy(system string, privileged bool, st service.Status, err error) standing {
+	now := standing{Installed: !errors.Is(err, service.ErrNotInstalled), Running: err == nil && st == service.StatusRunning}
+	switch {
+	case !now.Installed:
+	case err != nil && strings.Contains(err.Error(), "failed state"): // of systemd; it is no value
+		now.Problem = fmt.Sprintf("The server is installed and has stopped after a failure; its log (%s) tells why.", seeLog)
+	case err != nil:
+		now.Problem = fmt.Sprintf("The system cannot tell whether it runs the server: %v.", err)
+	case !privileged && st == service.StatusStopped && (system == "darwin" || system == "freebsd"):
+		now.hidden, now.Problem = true, "The server is installed; whether it runs is told to administrators."
+	}
+	return now
+}
 
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Tell whether the server is installed and runs", Args: cobra.NoArgs,
-		Long: "Tell whether the system runs the server and, to an administrator, whether it answers. Ends with 3 where it does not.",
+		Long: "Tell whether the system runs the server and, to an administrator, whether it answers. Ends with 3 where it does not,\n" +
+			"and with 4 where an ordinary user is not told.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := a.supervised(nil)
 			if err != nil {
 				return err
 			}
 			st, err := s.Status()
-			now := standing{Installed: !errors.Is(err, service.ErrNotInstalled), Running: err == nil && st == service.StatusRunning}
-			if err != nil && now.Installed {
-				now.Problem = fmt.Sprintf("The system cannot tell whether it runs the server: %v.", err)
-			}
+			now := standingBy(runtime.GOOS, paths.Privileged(), st, err)
 			if paths.Privileged() {
 				a.state = serverState()
 				var about struct{ Info struct{ Version string } }
@@ -49,6 +67,9 @@ func (a *app) statusCommand() *cobra.Command {
 			}
 			if err := a.print(c, now, now.write); err != nil {
 				return err
+			}
+			if now.hidden {
+				return notTold
 			}
 			if now.Answers != nil && !*now.Answers || now.Answers == nil && !now.Running {
 				return notRunning

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"github.com/kardianos/service"
 )
 
 func TestServiceStatusSaysWhatToDo(t *testing.T) {
@@ -19,6 +22,32 @@ func TestServiceStatusSaysWhatToDo(t *testing.T) {
 		var b strings.Builder
 		if s.write(&b); b.String() != want {
 			t.Errorf("%+v is told as\n%swant\n%s", s, b.String(), want)
+		}
+	}
+}
+
+func TestServiceStatusReadsWhatTheSystemSays(t *testing.T) {
+	failed := errors.New("service in failed state") // as the library says it of systemd
+	for _, c := range []struct {
+		system     string
+		privileged bool
+		st         service.Status
+		err        error
+		want       standing
+	}{
+		{"linux", true, service.StatusUnknown, failed, standing{Installed: true, Problem: "The server is installed and has stopped after a failure; its log (" + seeLog + ") tells why."}},
+		{"linux", true, service.StatusUnknown, service.ErrNotInstalled, standing{}},
+		{"linux", true, service.StatusUnknown, errors.New("no bus"), standing{Installed: true, Problem: "The system cannot tell whether it runs the server: no bus."}},
+		{"linux", false, service.StatusStopped, nil, standing{Installed: true}},
+		{"linux", false, service.StatusRunning, nil, standing{Installed: true, Running: true}},
+		{"darwin", true, service.StatusStopped, nil, standing{Installed: true}},
+		{"darwin", false, service.StatusStopped, nil, standing{Installed: true, hidden: true, Problem: "The server is installed; whether it runs is told to administrators."}},
+		{"freebsd", false, service.StatusStopped, nil, standing{Installed: true, hidden: true, Problem: "The server is installed; whether it runs is told to administrators."}},
+		{"freebsd", false, service.StatusRunning, nil, standing{Installed: true, Running: true}},
+		{"darwin", false, service.StatusUnknown, service.ErrNotInstalled, standing{}},
+	} {
+		if got := standingBy(c.system, c.privileged, c.st, c.err); got != c.want {
+			t.Errorf("%s, as an administrator %v, %v %v\nis read as %+v", c.system, c.privileged, c.st, c.err, got)
 		}
 	}
 }
