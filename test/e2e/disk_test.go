@@ -88,7 +88,9 @@ func TestFullDiskOfAServerPeer(t *testing.T) {
 		t.Errorf("status does not say so: %v\n%s", err, out)
 	}
 	out := w.admin("user", "block", people["ann"].Email)
-	if _, _, err := s.ended(time.Now(), hang); err != nil {
+	watch := lab.StartWatch()
+	defer watch.Stop()
+	if _, _, err := s.endsWithin(watch, 10*time.Second); err != nil {
 		t.Error(err)
 	}
 	if err := s.check("blocked"); err != nil {

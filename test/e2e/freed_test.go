@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lanyard/test/lab"
 )
 
 const heir = "heir" // takes a name that has become free
@@ -37,7 +39,9 @@ func TestFreedNameTakesNothingAlong(t *testing.T) {
 	oldKey := w.hostKey(t)
 	s := w.open("ann")
 	w.admin("peer", "remove", web)
-	if _, _, err := s.ended(time.Now(), hang); err != nil {
+	watch := lab.StartWatch()
+	defer watch.Stop()
+	if _, _, err := s.endsWithin(watch, 10*time.Second); err != nil {
 		t.Error(err)
 	}
 	if err := s.check("machine-removed"); err != nil {

@@ -83,7 +83,7 @@ func TestLostLaptop(t *testing.T) {
 	defer asked.Stop()
 	said := w.admin("--json", "peer", "lost", laptop)
 	// The answer waits for a second for the machines: one that was held up may have missed that.
-	heldUp := time.Since(asked.Began()) > time.Second && asked.Took() < time.Second
+	heldUp := time.Since(asked.Began())-asked.Took() > 800*time.Millisecond
 	watch := lab.StartWatch()
 	defer watch.Stop()
 	if err := json.Unmarshal([]byte(said), &out); err != nil {
@@ -146,7 +146,7 @@ func TestLostLaptop(t *testing.T) {
 	// The other machine was off when it was removed, and hears of it when it is on again.
 	w.admin("peer", "remove", taken)
 	must(away.StartDaemon(ctx))
-	if err := lab.Until(within(t, 30*time.Second), "the removed machine to hear of it", func() error {
+	if err := lab.Until(within(t, 2*time.Minute), "the removed machine to hear of it", func() error {
 		s, err := away.Status(ctx)
 		if err == nil && s.State != "removed" {
 			err = fmt.Errorf("it is %s", s.State)

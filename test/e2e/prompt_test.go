@@ -259,10 +259,15 @@ func TestClientsWithoutOurDropInSignInAtThePrompt(t *testing.T) {
 			return err
 		})
 		w.admin("user", "block", people["ann"].Email)
+		watch := lab.StartWatch()
+		defer watch.Stop()
 		select {
 		case <-p.Done():
 		case <-time.After(90 * time.Second):
 			t.Fatalf("the session is still there\n%s", p.Text())
+		}
+		if took := watch.Took(); took > 10*time.Second {
+			t.Errorf("the session ended after %s", took)
 		}
 		if !strings.Contains(p.Text(), "[blocked]") {
 			t.Errorf("the reason is not shown\n%s", p.Text())

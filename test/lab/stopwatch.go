@@ -15,9 +15,9 @@ import (
 // up meanwhile: because its processors, disks or memory were busy with others', because its host gave it no processor, or
 // because it stood still. Stop ends it.
 type Stopwatch struct {
-	began    time.Time
-	pressure time.Duration
-	stolen   time.Duration
+	began time.Time
+	cpu   time.Duration // what was waited for before: a processor,
+	rest  time.Duration // a disk, memory or the host
 
 	stop chan struct{}
 	done chan struct{}
@@ -29,7 +29,7 @@ type Stopwatch struct {
 // StartWatch starts one.
 func StartWatch() *Stopwatch {
 	w := &Stopwatch{stop: make(chan struct{}), done: make(chan struct{})}
-	w.pressure, w.stolen = pressure(), stolen()
+	w.cpu, w.rest = pressure("cpu"), pressure("io", "memory")+stolen()
 	w.began = time.Now()
 	go w.sleep()
 	return w
@@ -66,10 +66,14 @@ func (w *Stopwatch) Took() time.Duration {
 // Less is a duration that began with the watch, without the time for which programs were held up until now.
 func (w *Stopwatch) Less(d time.Duration) time.Duration { return d - w.held(d) }
 
+// held is for how long programs were held up. Pressure is the whole machine's: it says that some program waited, not which.
+// So a machine that is busy excuses half of the time and never more than three quarters, and only one that stood still all.
 func (w *Stopwatch) held(most time.Duration) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return min(most, max(pressure()-w.pressure+stolen()-w.stolen, w.late))
+	cpu := min(pressure("cpu")-w.cpu, most/2)
+	rest := pressure("io", "memory") + stolen() - w.rest
+	return min(most, max(min(cpu+rest, most*3/4), w.late))
 }
 
 // Stop ends the watch.
@@ -78,10 +82,10 @@ func (w *Stopwatch) Stop() {
 	<-w.done
 }
 
-// pressure is for how long some program of this machine has waited for a processor, a disk or memory, since it was
+// pressure is for how long some program of this machine has waited for each of what is named (cpu, io, memory), since it was
 // started (the kernel's Documentation/accounting/psi.rst). A kernel that does not tell says 0.
-func pressure() (all time.Duration) {
-	for _, what := range []string{"cpu", "io", "memory"} {
+func pressure(names ...string) (all time.Duration) {
+	for _, what := range names {
 		b, err := os.ReadFile("/proc/pressure/" + what)
 		if err != nil {
 			continue
