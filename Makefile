@@ -108,19 +108,19 @@ build: check-go
 test: build check-tools $(addprefix check-tools-,$(SUITES))
 	@if [ -n "$(TEST_JSON)" ]; then mkdir -p $$(dirname "$(TEST_JSON)"); : >"$(TEST_JSON)"; fi
 	@all=$$($(GO) list ./...); few=$$(grep -vE '/test/($(subst $(space),|,$(SUITES)))$$' <<<"$$all"); \
-	for set in "$$few" $(foreach s,$(SUITES),./test/$s); do \
+	limit=25m; for set in "$$few" $(foreach s,$(SUITES),./test/$s); do \
 	  if [ -n "$(TEST_JSON)" ]; then \
-	    $(GO) test -json -timeout 25m $(TESTFLAGS) $$set >>"$(TEST_JSON)" || { \
+	    $(GO) test -json -timeout $$limit $(TESTFLAGS) $$set >>"$(TEST_JSON)" || { \
 	      grep '"Action":"fail"' "$(TEST_JSON)" | grep -oE '"Package":"[^"]*"(,"Test":"[^"]*")?' | sort -u | while read -r t; do \
 	        echo "FAIL $$t"; grep -F '"Action":"output"' "$(TEST_JSON)" | grep -F -e "$$t,\"Output\"" | sed -E 's/.*"Output":"(.*)(\\n)?"\}$$/\1/' | tail -60; done >&2; exit 1; }; \
-	  else $(GO) test -timeout 25m $(TESTFLAGS) $$set; fi; \
+	  else $(GO) test -timeout $$limit $(TESTFLAGS) $$set; fi; limit=15m; \
 	done
 	@if [ -n "$(TEST_JSON)" ]; then \
 	  echo "$$(grep -c '"Action":"pass".*"Test"' "$(TEST_JSON)") passed, 0 failed, $$(grep -c '"Action":"skip".*"Test"' "$(TEST_JSON)") skipped"; fi
 
 # One suite alone: make test-clients, test-desktop, test-packages.
 $(addprefix test-,$(SUITES)): test-%: build check-tools check-tools-%
-	@$(GO) test -count=1 -timeout 25m $(TESTFLAGS) ./test/$*
+	@$(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./test/$*
 
 test-race: check-go check-tools $(addprefix check-tools-,$(SUITES))
 	@GORACE=atexit_sleep_ms=50 CGO_ENABLED=1 $(GO) test $(RACE) -timeout 15m $(TESTFLAGS) $(UNIT)

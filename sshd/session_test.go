@@ -285,30 +285,35 @@ func TestSignalReachesTheProcessGroup(t *testing.T) {
 	l := newLab(t)
 	c := l.dial("ann")
 	defer c.Close()
-	s, err := c.NewSession()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out lockedOutput
-	s.Stdout = &out
-	if err := s.Start("trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.02; done"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "start", func() bool { return strings.Contains(out.String(), "ready") })
-	var sent time.Time
-	eventually(t, "the signal", func() bool {
-		if strings.Contains(out.String(), "got") {
-			return true
+	inTime(t, func() time.Duration {
+		s, err := c.NewSession()
+		if err != nil {
+			t.Fatal(err)
 		}
-		if time.Since(sent) > 5*time.Second { // once more: the server gives one up whose process takes too long to start
-			sent = time.Now()
-			_ = s.Signal("USR1")
+		var out lockedOutput
+		s.Stdout = &out
+		if err := s.Start("trap 'echo got; exit 9' USR1; echo ready; while :; do sleep 0.02; done"); err != nil {
+			t.Fatal(err)
 		}
-		return false
+		eventually(t, "start", func() bool { return strings.Contains(out.String(), "ready") })
+		var sent time.Time
+		var times time.Duration
+		eventually(t, "the signal", func() bool {
+			if strings.Contains(out.String(), "got") {
+				return true
+			}
+			if time.Since(sent) > 5*time.Second { // once more: the server gives one up whose process takes too long to start
+				sent = time.Now()
+				times++
+				_ = s.Signal("USR1")
+			}
+			return false
+		})
+		if err := s.Wait(); err == nil || !strings.Contains(err.Error(), "status 9") || !strings.Contains(out.String(), "got") {
+			t.Fatalf("%v, %q", err, out.String())
+		}
+		return (times - 1) * 5 * time.Second
 	})
-	if err := s.Wait(); err == nil || !strings.Contains(err.Error(), "status 9") || !strings.Contains(out.String(), "got") {
-		t.Fatalf("%v, %q", err, out.String())
-	}
 }
 
 func TestDisconnectHangsUpAndLeavesNohupAlone(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,11 +102,19 @@ func get(t *testing.T, roots *x509.CertPool, address string) (*x509.Certificate,
 }
 
 // port is one of loopback that nobody listens at. It is below those that the system gives to whoever asks for any
-// (ip_local_port_range begins at 32768), so that nobody is given it before it is used, or used again.
+// (ip_local_port_range begins at 32768), so that nobody is given it before it is used, or used again; and on Linux its name
+// is taken, as lab.FreePort does, so that no other test is at it.
 func port(t *testing.T) int {
 	t.Helper()
 	for range 1000 {
 		p := 20000 + mathrand.IntN(12000)
+		if runtime.GOOS == "linux" {
+			name, err := net.ListenPacket("unixgram", fmt.Sprintf("@lanyard-lab-port-%d", p))
+			if err != nil {
+				continue
+			}
+			t.Cleanup(func() { name.Close() })
+		}
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p)); err == nil {
 			l.Close()
 			return p

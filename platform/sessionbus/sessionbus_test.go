@@ -68,7 +68,7 @@ func TestOwnersOfANameAreSeenComingAndGoing(t *testing.T) {
 		select {
 		case o := <-owners:
 			return o
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("nothing was seen")
 			return ""
 		}

@@ -236,7 +236,7 @@ func TestExitAndRelease(t *testing.T) {
 		if ok {
 			t.Error("the process did not end")
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("Wait did not return")
 	}
 }

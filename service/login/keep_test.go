@@ -67,7 +67,7 @@ func (k *kept) end() error {
 	select {
 	case err := <-k.ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		k.t.Fatal("it does not end")
 		return nil
 	}
@@ -99,7 +99,7 @@ func TestOneProcessKeepsALogin(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the second keeps it too")
 	}
 	select {
