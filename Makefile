@@ -104,7 +104,7 @@ build: check-go
 	done
 
 # All tests: unit and component tests and the end-to-end tests on the built programs, then one suite after the other of
-# those that bring programs of others. TEST_JSON=FILE writes go test -json.
+# those that bring programs of others. TEST_JSON=FILE writes go test -json; what a test said itself then comes after its logs.
 test: build check-tools $(addprefix check-tools-,$(SUITES))
 	@if [ -n "$(TEST_JSON)" ]; then mkdir -p $$(dirname "$(TEST_JSON)"); : >"$(TEST_JSON)"; fi
 	@all=$$($(GO) list ./...); few=$$(grep -vE '/test/($(subst $(space),|,$(SUITES)))$$' <<<"$$all"); \
@@ -112,7 +112,9 @@ test: build check-tools $(addprefix check-tools-,$(SUITES))
 	  if [ -n "$(TEST_JSON)" ]; then \
 	    $(GO) test -json -timeout $$limit $(TESTFLAGS) $$set >>"$(TEST_JSON)" || { \
 	      grep '"Action":"fail"' "$(TEST_JSON)" | grep -oE '"Package":"[^"]*"(,"Test":"[^"]*")?' | sort -u | while read -r t; do \
-	        echo "FAIL $$t"; grep -F '"Action":"output"' "$(TEST_JSON)" | grep -F -e "$$t,\"Output\"" | sed -E 's/.*"Output":"(.*)(\\n)?"\}$$/\1/' | tail -60; done >&2; exit 1; }; \
+	        echo "FAIL $$t"; grep -F '"Action":"output"' "$(TEST_JSON)" | grep -F -e "$$t,\"Output\"" | \
+          sed -E 's/.*"Output":"//; s/(\\n)?"\}$$//' | awk '{ l[NR] = $$0 } /^ *[a-z0-9_]+_test\.go:[0-9]+:/ { r[++n] = $$0 } \
+            END { for (i = NR > 60 ? NR-59 : 1; i <= NR; i++) print l[i]; for (i = n > 8 ? n-7 : 1; i <= n; i++) print r[i] }'; done >&2; exit 1; }; \
 	  else $(GO) test -timeout $$limit $(TESTFLAGS) $$set; fi; limit=15m; \
 	done
 	@if [ -n "$(TEST_JSON)" ]; then \
