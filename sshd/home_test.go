@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,6 +53,7 @@ func hang(t *testing.T, dir string) (asked <-chan struct{}) {
 	}
 	// Should the server stand still with the home, this program does, and no deadline of its own helps.
 	guard := exec.Command("sh", "-c", `sleep 120; umount -f -l "$0"`, dir)
+	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := guard.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +62,7 @@ func hang(t *testing.T, dir string) (asked <-chan struct{}) {
 		_ = unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH) // who waits gets an error
 		unix.Close(fd)
 		<-served
-		_ = guard.Process.Kill()
+		_ = syscall.Kill(-guard.Process.Pid, syscall.SIGKILL)
 		_ = guard.Wait()
 	})
 	hung := make(chan struct{})

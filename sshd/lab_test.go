@@ -35,6 +35,7 @@ import (
 	"lanyard/mgmt/api/audit"
 	"lanyard/platform/accounts"
 	"lanyard/sshd/token"
+	"lanyard/test/calm"
 )
 
 // TestMain is also the session helper: the server under test starts this program again.
@@ -516,20 +517,10 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// inTime does what must be done within endTime. What else this machine does only adds to that: what took longer is done
-// again, twice at most.
+// inTime does what must be done within endTime.
 func inTime(t *testing.T, do func() time.Duration) {
 	t.Helper()
-	for try := range 3 {
-		took := do()
-		if t.Failed() || took <= endTime {
-			return
-		}
-		t.Logf("it took %s", took)
-		if try == 2 {
-			t.Errorf("three times it took longer than %s", endTime)
-		}
-	}
+	calm.Within(t, endTime, do)
 }
 
 // ended wants a client to have ended with the reason on its screen. In service, nobody waits for long until it is there: a

@@ -17,6 +17,7 @@ import (
 	"lanyard/mgmt/api/client"
 	"lanyard/mgmt/api/proof"
 	"lanyard/mgmt/server"
+	"lanyard/test/calm"
 )
 
 func hasPeer(name string) func(*api.Map) bool {
@@ -76,21 +77,17 @@ func TestBlockEndsLoginAndReachesPeers(t *testing.T) {
 	}
 
 	var effect api.Effect
-	for try := range 3 { // what else this machine does only adds to it
-		before := time.Now()
+	calm.Within(t, 900*time.Millisecond, func() time.Duration { // in service, nobody waits for longer than a second
+		if len(effect.Reached) > 0 { // late
+			n.admin("POST", "/api/admin/users/ann@example.org/unblock", nil, nil)
+		}
 		effect = api.Effect{}
+		before := time.Now()
 		n.admin("POST", "/api/admin/users/ann@example.org/block", nil, &effect)
 		took := time.Since(before)
 		t.Logf("the block was acknowledged after %s", took)
-		if took <= 900*time.Millisecond { // in service, nobody waits for longer than a second
-			break
-		}
-		if try == 2 {
-			t.Error("three times the block took too long")
-			break
-		}
-		n.admin("POST", "/api/admin/users/ann@example.org/unblock", nil, nil)
-	}
+		return took
+	})
 	if len(effect.Ended) != 1 || effect.Ended[0] != (api.EndedSession{Peer: "web-1", Session: "session-1"}) ||
 		!slices.Equal(effect.Reached, []string{"web-1"}) || len(effect.Unreached) != 0 {
 		t.Errorf("effect: %+v", effect)
