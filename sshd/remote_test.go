@@ -349,13 +349,13 @@ func TestAgentSocketGoesWhenAccessEnds(t *testing.T) {
 		at := time.Now()
 		l.setMap(block("ann"))
 		l.srv.Changed()
-		for time.Since(at) <= endTime { // later it may be nobody's: the process that removes it is not waited for long
+		for time.Since(at) <= 4*endTime { // later it may be nobody's: the process that removes it is not waited for long
 			if _, err := os.Stat(folder); os.IsNotExist(err) {
 				return time.Since(at)
 			}
 			time.Sleep(2 * time.Millisecond)
 		}
-		return endTime + 1
+		return 5 * endTime
 	})
 }
 

@@ -313,7 +313,7 @@ func TestSignalReachesTheProcessGroup(t *testing.T) {
 			t.Fatalf("%v, %q", err, out.String())
 		}
 		if times > 1 {
-			return endTime + 1
+			return 5 * endTime
 		}
 		return 0
 	})

@@ -60,33 +60,3 @@ func (c *Clock) Stop() time.Duration {
 	c.stopped.Wait()
 	return took
 }
-
-// tries is how many may take too long, and atMost how many are made where the machine stands still in between.
-const tries, atMost = 3, 20
-
-// failing is the part of testing.TB that Within needs.
-type failing interface {
-	Helper()
-	Failed() bool
-	Logf(format string, args ...any)
-	Errorf(format string, args ...any)
-}
-
-// Within wants do, which says how long it took, to need no longer than most. What else a machine does only adds to that: what
-// took longer is done again. Three times are enough, but for those of which the machine stood still for a tenth of most.
-func Within(t failing, most time.Duration, do func() time.Duration) {
-	t.Helper()
-	for try, late := 1, 0; late < tries; try++ {
-		began, clock := time.Now(), Start()
-		took := do()
-		still := time.Since(began) - clock.Stop()
-		if t.Failed() || took <= most {
-			return
-		}
-		t.Logf("it took %s; the machine stood still for %s meanwhile", took, still)
-		if still < most/10 || try > atMost-tries {
-			late++
-		}
-	}
-	t.Errorf("again and again it took longer than %s", most)
-}
