@@ -3,7 +3,7 @@ package calm
 import "time"
 
 // tries is how many may take too long, and atMost how many are made where the machine stands still in between.
-const tries, atMost = 3, 20
+const tries, atMost = 3, 10
 
 // failing is the part of testing.TB that Within needs.
 type failing interface {

@@ -3,10 +3,8 @@
 package e2e
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,34 +66,34 @@ func TestDropInOfTwoHundredMachinesCostsLittle(t *testing.T) {
 		}
 		return c.ProcessState.UserTime() + c.ProcessState.SystemTime()
 	}
-	entry, err := m.Output(within(t, 60*time.Second), "", "getent", "passwd", strconv.Itoa(os.Getuid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	shell := strings.TrimSpace(entry[strings.LastIndex(entry, ":")+1:])
 	if program, _, _ := strings.Cut(call[1], " "); filepath.Base(program) != "lanyard-helper" {
 		t.Errorf("the drop-in calls %s", call[1])
 	}
-	// The shell that ssh runs the helper by costs what it costs; `make bench` holds both together against /bin/true.
-	const most = 4.0
-	mostAdded := time.Millisecond * thousands / 250
-	helped, idle, bare, added, plain := time.Hour, time.Hour, time.Hour, time.Hour, time.Hour
-	ratio := func() float64 { return float64(helped-bare) / float64(idle) }
-	const batch = 5
-	other := func(config string) time.Duration {
-		return cpu("/bin/sh", "-c", strings.Repeat("ssh -T -F "+config+" -G example.org >/dev/null;", batch)) / batch
+	// The shell that ssh runs the helper by costs what it costs; `make bench` holds both together against /bin/true. Both bounds
+	// are in such programs, which cost more on a slow machine, too: 0.6 ms each on that where they were set. What is measured
+	// is many times as long as what it varies by.
+	const most, mostAdded = 4.0, thousands / 150.0
+	const helpers, others = 10, 5
+	helped, bare, idle, added, plain := time.Hour, time.Hour, time.Hour, time.Hour, time.Hour
+	costs := func(with, without time.Duration, n int) float64 {
+		return float64(with-without) / float64(n) / float64(idle)
 	}
-	for n := 0; n < 30 || n < 150 && (ratio() > most || added-plain > mostAdded); n++ {
-		helped, bare = min(helped, cpu(shell, "-c", "exec "+call[1]+" 100.110.100.3")), min(bare, cpu(shell, "-c", ":"))
+	ratio := func() float64 { return costs(helped, bare, helpers) }
+	names := func() float64 { return costs(added, plain, others) }
+	times := func(n int, command string) time.Duration {
+		return cpu("/bin/sh", "-c", strings.Repeat(command+" >/dev/null && ", n)+":")
+	}
+	other := func(config string) time.Duration { return times(others, "ssh -T -F "+config+" -G example.org") }
+	for n := 0; n < 20 || n < 150 && (ratio() > most || names() > mostAdded); n++ {
+		helped, bare = min(helped, times(helpers, call[1]+" 100.110.100.3")), min(bare, times(helpers, ":"))
 		idle = min(idle, cpu("/bin/true"))
 		added, plain = min(added, other(many)), min(plain, other(without))
 	}
-	t.Logf("the helper: %.2f x /bin/true, with %s %.2f x (%s, of it %s for the shell, : %s); %d machines add %s to ssh -G",
-		ratio(), shell, float64(helped)/float64(idle), helped, bare, idle, thousands, added-plain)
+	t.Logf("the helper costs %.2f x /bin/true (%s); %d machines add %.1f x as much to ssh -G (%s)", ratio(), idle, thousands, names(), (added-plain)/others)
 	if ratio() > most {
 		t.Errorf("the helper costs %.2f times /bin/true, want at most %.0f", ratio(), most)
 	}
-	if added-plain > mostAdded {
-		t.Errorf("an unrelated host pays %s for %d machines, want at most %s", added-plain, thousands, mostAdded)
+	if names() > mostAdded {
+		t.Errorf("an unrelated host pays %.1f times /bin/true for %d machines, want at most %.0f", names(), thousands, mostAdded)
 	}
 }
