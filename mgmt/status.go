@@ -1,16 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"runtime"
-	"strings"
 
 	"github.com/kardianos/service"
 	"github.com/spf13/cobra"
 
+	"lanyard/installer/units"
 	"lanyard/platform/paths"
 )
 
@@ -28,18 +27,20 @@ type standing struct {
 // Exit statuses as systemctl's, for a service that does not run and for one of which nothing is known.
 const notRunning, notTold exitCode = 3, 4
 
-// standingBy reads what the supervisor of system answered. Those of macOS and FreeBSD tell an ordinary user of a server that
-// runs what they tell of one that is stopped.
+// standingBy says what the supervisor of system answered.
 func standingBy(system string, privileged bool, st service.Status, err error) standing {
-	now := standing{Installed: !errors.Is(err, service.ErrNotInstalled), Running: err == nil && st == service.StatusRunning}
-	switch {
-	case !now.Installed:
-	case err != nil && strings.Contains(err.Error(), "failed state"): // of systemd; it is no value
+	is := units.StandingBy(system, privileged, st, err)
+	now := standing{Installed: is != units.Absent, Running: is == units.Running}
+	switch is {
+	case units.Failed:
 		now.Problem = fmt.Sprintf("The server is installed and has stopped after a failure; its log (%s) tells why.", seeLog)
-	case err != nil:
-		now.Problem = fmt.Sprintf("The system cannot tell whether it runs the server: %v.", err)
-	case !privileged && st == service.StatusStopped && (system == "darwin" || system == "freebsd"):
+	case units.Hidden:
 		now.hidden, now.Problem = true, "The server is installed; whether it runs is told to administrators."
+	case units.Untold:
+		now.Problem = "The system cannot tell whether it runs the server."
+		if err != nil {
+			now.Problem = fmt.Sprintf("The system cannot tell whether it runs the server: %v.", err)
+		}
 	}
 	return now
 }

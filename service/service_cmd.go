@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -186,16 +187,7 @@ func serviceStatus(c *cobra.Command, _ []string) error {
 	}
 	w := c.OutOrStdout()
 	st, err := s.Status()
-	switch {
-	case errors.Is(err, service.ErrNotInstalled):
-		fmt.Fprintln(w, "The system does not run the service: it is not installed ('lanyard service install').")
-	case err != nil:
-		fmt.Fprintln(w, "The system cannot tell whether it runs the service.")
-	case st == service.StatusRunning:
-		fmt.Fprintln(w, "The system runs the service.")
-	case st == service.StatusStopped:
-		fmt.Fprintln(w, "The service is installed and stopped ('lanyard service start').")
-	}
+	fmt.Fprintln(w, stands(units.StandingBy(runtime.GOOS, paths.Privileged(), st, err), err))
 	d, err := ipc.Dial(profileOf(c))
 	if err != nil {
 		fmt.Fprintf(w, "No answer: %v.\n", err)
@@ -208,6 +200,26 @@ func serviceStatus(c *cobra.Command, _ []string) error {
 	}
 	fmt.Fprintf(w, "It answers (version %s, since %s).\n", safe(status.Release), status.StartedAt.Local().Format(time.DateTime))
 	return nil
+}
+
+// stands tells a person what the supervisor said of the service.
+func stands(is units.Standing, err error) string {
+	switch is {
+	case units.Absent:
+		return "The system does not run the service: it is not installed ('lanyard service install')."
+	case units.Running:
+		return "The system runs the service."
+	case units.Stopped:
+		return "The service is installed and stopped ('lanyard service start')."
+	case units.Failed: // as only systemd says it
+		return "The service is installed and has stopped after a failure; its log (journalctl -u " + units.Name + ") tells why."
+	case units.Hidden:
+		return "The service is installed; whether the system runs it is told to administrators."
+	}
+	if err == nil {
+		return "The system cannot tell whether it runs the service."
+	}
+	return fmt.Sprintf("The system cannot tell whether it runs the service: %v.", err)
 }
 
 // systemService is the service as the system's own supervisor knows it.

@@ -155,7 +155,7 @@ func network(_ context.Context, v *visit) []Finding {
 	case ipc.StateNew:
 		return []Finding{{Name: name, Finding: "This machine is not part of a network.", Next: "lanyard up URL"}}
 	case ipc.StateRemoved:
-		f := Finding{Name: name, Finding: "This machine was removed from the network.", Next: "lanyard up URL", Code: reason.Revoked}
+		f := Finding{Name: name, Finding: "This machine was removed from the network.", Next: "lanyard up URL", Code: reason.Removed}
 		if what, next, ok := strings.Cut(v.status.Removed, "; "); ok { // the management server's sentence
 			f.Finding, f.Next = what+".", strings.TrimRight(next, ".")
 		}

@@ -88,12 +88,12 @@ func TestSilentServerIsNamedOnce(t *testing.T) {
 func TestRemovedMachineIsNamedOnceWithWhatToDo(t *testing.T) {
 	for said, want := range map[string]Finding{
 		"This machine was removed from the network by an administrator; run 'lanyard up' to join again.": {
-			Name: "network", Code: reason.Revoked, Finding: "This machine was removed from the network by an administrator.", Next: "run 'lanyard up' to join again",
+			Name: "network", Code: reason.Removed, Finding: "This machine was removed from the network by an administrator.", Next: "run 'lanyard up' to join again",
 		},
 		"This machine was reported lost and is out of the network; ask your administrator.": {
-			Name: "network", Code: reason.Revoked, Finding: "This machine was reported lost and is out of the network.", Next: "ask your administrator",
+			Name: "network", Code: reason.Removed, Finding: "This machine was reported lost and is out of the network.", Next: "ask your administrator",
 		},
-		"It is gone.": {Name: "network", Code: reason.Revoked, Finding: "This machine was removed from the network.", Next: "lanyard up URL"},
+		"It is gone.": {Name: "network", Code: reason.Removed, Finding: "This machine was removed from the network.", Next: "lanyard up URL"},
 	} {
 		v := &visit{status: &ipc.Status{State: ipc.StateRemoved, Removed: said, Problems: []string{said, "The firewall drops it."}}}
 		got := append(network(t.Context(), v), problems(t.Context(), v)...)

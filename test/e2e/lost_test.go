@@ -155,7 +155,7 @@ func TestLostLaptop(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	if out, err := away.Lanyard(ctx, "", "doctor"); err == nil || strings.Count(out, "removed") != 1 || !strings.Contains(out, "-> run 'lanyard up' to join again\n") {
+	if out, err := away.Lanyard(ctx, "", "doctor"); err == nil || strings.Count(out, "removed from") != 1 || !strings.Contains(out, " [machine-removed]\n         -> run 'lanyard up' to join again\n") {
 		t.Errorf("its doctor: %v\n%s", err, out)
 	}
 }
