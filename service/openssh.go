@@ -151,7 +151,7 @@ const quietEnv = doctor.QuietEnv
 // needsPerson reports whether a sign-in is all that is missing.
 func needsPerson(err error) bool {
 	var why *reason.Error
-	return errors.As(err, &why) && (why.Code == reason.NotLoggedIn || why.Code == reason.LoginExpired)
+	return errors.As(err, &why) && (why.Code == reason.NotLoggedIn || why.Code == reason.LoginExpired || why.Code == reason.Revoked)
 }
 
 // looks is how often a waiting ssh looks whether somebody signed in by another way than its tray.

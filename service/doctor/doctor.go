@@ -258,7 +258,11 @@ func signedIn(ctx context.Context, v *visit) []Finding {
 		return []Finding{{Name: name, Finding: "Your sign-in has ended.", Next: "lanyard login", Code: reason.LoginExpired}}
 	}
 	if refused := v.refused(ctx); refused != nil {
-		return []Finding{{Name: name, Finding: refused.Message, Next: "ask your administrator", Code: reason.Code(refused.Code)}}
+		f := Finding{Name: name, Finding: refused.Message, Next: "ask your administrator", Code: reason.Code(refused.Code)}
+		if f.Code == reason.Revoked {
+			f.Next = "lanyard login"
+		}
+		return []Finding{f}
 	}
 	return good(name, "You are signed in as %q until %s.", l.Claims.Email, f.Ends.Format("Mon 15:04"))
 }

@@ -365,6 +365,35 @@ func TestBlockedPersonLosesTheLoginHere(t *testing.T) {
 	}
 }
 
+// A provider that takes the refresh token no longer does not say why: the management server does, and the sign-in is gone.
+func TestSignInThatSomebodyEndedIsToldAsThat(t *testing.T) {
+	for _, code := range []reason.Code{reason.Revoked, reason.Blocked} {
+		s := newStub(t)
+		c := s.config(t)
+		if _, err := c.Login(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.grantErr = "invalid_grant"
+		s.refuse = &api.Error{Status: 401, Code: string(code), Message: code.Sentence()}
+		c.Now = func() time.Time { return time.Now().Add(40 * time.Minute) }
+		err := c.Ensure(t.Context(), peerID, 0, false)
+		var why *reason.Error
+		var refused *api.Error
+		if !(errors.As(err, &why) && why.Code == code) && !(errors.As(err, &refused) && refused.Code == string(code)) {
+			t.Errorf("%s: %v", code, err)
+		}
+		nothingLeft(t, c)
+		// Another process that waited for this one is told the same.
+		if code == reason.Revoked {
+			o := lastTurn(c.Paths, "refresh")
+			err := o.failure()
+			if !errors.Is(err, ErrLoginNeeded) || c.missing(peerID, err) != code || err.Error() != ErrLoginNeeded.Error()+" ("+code.Sentence()+")" {
+				t.Errorf("told to others: %v", err)
+			}
+		}
+	}
+}
+
 // A clock five minutes off makes every proof too old or too new: the person is told, and keeps the sign-in.
 func TestWrongClockIsSaidAndEndsNothing(t *testing.T) {
 	s := newStub(t)

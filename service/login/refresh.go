@@ -55,7 +55,11 @@ func (c Config) Refresh(ctx context.Context, peer string, maxAge time.Duration) 
 func (o *outcome) failure() error {
 	for _, kind := range []error{ErrLoginNeeded, ErrUnreachable} {
 		if len(o.Err) >= len(kind.Error()) && o.Err[:len(kind.Error())] == kind.Error() {
-			return fmt.Errorf("%w%s", kind, o.Err[len(kind.Error()):])
+			rest := o.Err[len(kind.Error()):]
+			if o.Code != "" {
+				return fmt.Errorf("%w%w", kind, &api.Error{Code: o.Code, Message: rest})
+			}
+			return fmt.Errorf("%w%s", kind, rest)
 		}
 	}
 	if o.Code != "" {
@@ -98,7 +102,7 @@ func (c Config) refreshAlone(ctx context.Context, peer string) error {
 		case !errors.As(err, &refused):
 			return err
 		case ended(refused) && reason.Code(refused.Code) != reason.Blocked:
-			return fmt.Errorf("%w (%s)", ErrLoginNeeded, refused.Message)
+			return fmt.Errorf("%w (%w)", ErrLoginNeeded, refused)
 		case again && anotherMayDo(refused):
 			continue // once: the provider may have changed its keys, or taken its time
 		}
@@ -135,7 +139,13 @@ func (c Config) renew(ctx context.Context, server *client.Client, l *Login, peer
 		// RFC 6749 §5.2: the refresh token is used up, revoked or expired.
 		if refused.ErrorCode == "invalid_grant" {
 			r.RefreshToken = ""
-			return "", errors.Join(ErrLoginNeeded, storeRecord(c.Store, peer, r))
+			if err := storeRecord(c.Store, peer, r); err != nil {
+				return "", errors.Join(ErrLoginNeeded, err)
+			}
+			if refused := c.endedAt(ctx, server, l, peer); refused != nil {
+				return "", refused
+			}
+			return "", ErrLoginNeeded
 		}
 		return "", fmt.Errorf("%w: %w", ErrUnreachable, plain(err))
 	}
@@ -166,6 +176,17 @@ func (c Config) renew(ctx context.Context, server *client.Client, l *Login, peer
 	return raw, nil
 }
 
+// endedAt asks the management server whether the login is no more; then its files go, and why is returned. A provider that
+// takes a refresh token no longer does not say why.
+func (c Config) endedAt(ctx context.Context, server *client.Client, l *Login, peer string) error {
+	_, err := server.Me(ctx, l.Login)
+	var refused *api.Error
+	if !errors.As(err, &refused) || !ended(refused) {
+		return nil
+	}
+	return errors.Join(refused, Forget(c.Paths, c.Store, peer))
+}
+
 // trade gives a refreshed token without a nonce to the management server, and gets its word in exchange. Such a token
 // would open doors without the key: it is neither kept nor shown to anybody else.
 func (c Config) trade(ctx context.Context, server *client.Client, l *Login, peer, raw string) (string, error) {
@@ -182,7 +203,7 @@ func (c Config) trade(ctx context.Context, server *client.Client, l *Login, peer
 		if reason.Code(refused.Code) == reason.Blocked {
 			return "", err
 		}
-		return "", fmt.Errorf("%w (%s)", ErrLoginNeeded, refused.Message)
+		return "", fmt.Errorf("%w (%w)", ErrLoginNeeded, refused)
 	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
 		return "", fmt.Errorf("%w (the provider's refreshed tokens are not bound to your key, and the management server is too old to renew them)", ErrLoginNeeded)
 	default:
@@ -224,7 +245,7 @@ func (c Config) Ensure(ctx context.Context, peer string, maxAge time.Duration, m
 	case !errors.Is(err, ErrLoginNeeded):
 		return err
 	case !mayLogin:
-		return &reason.Error{Code: c.missing(peer), Detail: err.Error()}
+		return &reason.Error{Code: c.missing(peer, err), Detail: err.Error()}
 	}
 	if err := c.justFailed(); err != nil {
 		return err
@@ -261,8 +282,11 @@ func (c Config) Await(ctx context.Context, peer string, maxAge time.Duration) (b
 	return Fresh(c.Paths, peer, maxAge, c.now()), nil
 }
 
-// missing says why there is no good login.
-func (c Config) missing(peer string) reason.Code {
+// missing says why there is no good login, of which err is how its refresh failed.
+func (c Config) missing(peer string, err error) reason.Code {
+	if refused := (*api.Error)(nil); errors.As(err, &refused) && ended(refused) {
+		return reason.Code(refused.Code)
+	}
 	if _, err := Load(c.Paths, peer); err != nil {
 		return reason.NotLoggedIn
 	}

@@ -44,7 +44,7 @@ type stub struct {
 	life      time.Duration
 	nonce     func(bound string) string // of refreshed tokens; nil: the same
 	subject   string                    // of refreshed tokens
-	refuse    *api.Error                // what RouteSeen and RouteRenew answer
+	refuse    *api.Error                // what RouteSeen, RouteMe and RouteRenew answer
 	refusals  int                       // how often; 0: always
 	grantErr  string                    // what the token endpoint answers a refresh
 	down      bool                      // nothing answers
@@ -87,6 +87,13 @@ func newStub(t *testing.T) *stub {
 		}
 		s.seen++
 		json.NewEncoder(w).Encode(api.Me{Email: "ann@example.com", Machines: []api.Reach{{Name: "web-1"}}})
+	})
+	mux.HandleFunc("GET "+api.RouteMe, func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.refused(w) {
+			json.NewEncoder(w).Encode(api.Me{Email: "ann@example.com"})
+		}
 	})
 	mux.HandleFunc("POST "+api.RouteRenew, func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()

@@ -156,6 +156,28 @@ func TestWhatIsNoLongerAllowedEnds(t *testing.T) {
 			},
 			func() {},
 		},
+		{
+			"signed out by an administrator", "logout revoked",
+			func() { w.admin("user", "logout", people["ann"].Email) },
+			func() {
+				says := func(what string) {
+					t.Helper()
+					if r := w.ssh("ann", "true"); r.code != 255 || strings.Count(r.err, "Lanyard:") != 1 || !strings.Contains(r.err, "This sign-in was ended; run 'lanyard login'. [revoked]") {
+						t.Errorf("%s: %s", what, r)
+					}
+				}
+				says("ssh, with a token that is young")
+				if out, err := w.peers[laptop].Lanyard(within(t, 60*time.Second), "ann", "doctor"); err == nil || !strings.Contains(out, "This sign-in was ended; run 'lanyard login'. [revoked]\n         -> lanyard login\n") {
+					t.Errorf("doctor: %v\n%s", err, out)
+				}
+				w.expire("ann")
+				says("ssh, with one that is old")
+				w.login("ann")
+				if r := w.ssh("ann", "true"); r.code != 0 {
+					t.Errorf("signed in again: %s", r)
+				}
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := w.on(t)
