@@ -9,8 +9,8 @@ import (
 	"github.com/kardianos/service"
 	"github.com/spf13/cobra"
 
-	"lanyard/installer/units"
 	"lanyard/platform/paths"
+	"lanyard/platform/supervisor"
 )
 
 // standing is how the server stands that the system runs.
@@ -29,14 +29,14 @@ const notRunning, notTold exitCode = 3, 4
 
 // standingBy says what the supervisor of system answered.
 func standingBy(system string, privileged bool, st service.Status, err error) standing {
-	is := units.StandingBy(system, privileged, st, err)
-	now := standing{Installed: is != units.Absent, Running: is == units.Running}
+	is := supervisor.StandingBy(system, privileged, st, err)
+	now := standing{Installed: is != supervisor.Absent, Running: is == supervisor.Running}
 	switch is {
-	case units.Failed:
+	case supervisor.Failed:
 		now.Problem = fmt.Sprintf("The server is installed and has stopped after a failure; its log (%s) tells why.", seeLog)
-	case units.Hidden:
+	case supervisor.Hidden:
 		now.hidden, now.Problem = true, "The server is installed; whether it runs is told to administrators."
-	case units.Untold:
+	case supervisor.Untold:
 		now.Problem = "The system cannot tell whether it runs the server."
 		if err != nil {
 			now.Problem = fmt.Sprintf("The system cannot tell whether it runs the server: %v.", err)

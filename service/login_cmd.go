@@ -276,7 +276,7 @@ func plainSSH(p paths.Paths) bool {
 		_, err := os.Stat(p.DropIn)
 		return err == nil
 	}
-	own, err := os.ReadFile(filepath.Join(p.SSHDir, "config"))
+	own, err := paths.ReadText(filepath.Join(p.SSHDir, "config"))
 	return err == nil && sshconfig.Included(p, own)
 }
 

@@ -18,6 +18,7 @@ import (
 	"lanyard/mgmt/api"
 	"lanyard/platform/paths"
 	"lanyard/platform/release"
+	"lanyard/platform/supervisor"
 	"lanyard/service/daemon"
 	"lanyard/service/ipc"
 	"lanyard/service/names"
@@ -187,7 +188,7 @@ func serviceStatus(c *cobra.Command, _ []string) error {
 	}
 	w := c.OutOrStdout()
 	st, err := s.Status()
-	fmt.Fprintln(w, stands(units.StandingBy(runtime.GOOS, paths.Privileged(), st, err), err))
+	fmt.Fprintln(w, stands(supervisor.StandingBy(runtime.GOOS, paths.Privileged(), st, err), err))
 	d, err := ipc.Dial(profileOf(c))
 	if err != nil {
 		fmt.Fprintf(w, "No answer: %v.\n", err)
@@ -203,17 +204,17 @@ func serviceStatus(c *cobra.Command, _ []string) error {
 }
 
 // stands tells a person what the supervisor said of the service.
-func stands(is units.Standing, err error) string {
+func stands(is supervisor.Standing, err error) string {
 	switch is {
-	case units.Absent:
+	case supervisor.Absent:
 		return "The system does not run the service: it is not installed ('lanyard service install')."
-	case units.Running:
+	case supervisor.Running:
 		return "The system runs the service."
-	case units.Stopped:
+	case supervisor.Stopped:
 		return "The service is installed and stopped ('lanyard service start')."
-	case units.Failed: // as only systemd says it
+	case supervisor.Failed: // as only systemd says it
 		return "The service is installed and has stopped after a failure; its log (journalctl -u " + units.Name + ") tells why."
-	case units.Hidden:
+	case supervisor.Hidden:
 		return "The service is installed; whether the system runs it is told to administrators."
 	}
 	if err == nil {

@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// noWait opens a pipe without waiting for its other end.
+const noWait = syscall.O_NONBLOCK
+
 func owned(_ string, fi fs.FileInfo) bool {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == os.Geteuid()

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// noWait: opening waits for nobody here.
+const noWait = 0
+
 // owned reports whether name belongs to this user, the system or the administrators.
 func owned(name string, _ fs.FileInfo) bool {
 	sd, err := windows.GetNamedSecurityInfo(name, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION)

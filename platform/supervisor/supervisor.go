@@ -1,4 +1,4 @@
-// Package supervisor tells systemd how this process is (sd_notify(3)). Without systemd it says nothing to nobody.
+// Package supervisor tells systemd how this process is (sd_notify(3)), and reads how a service is. Without systemd it says nothing to nobody.
 package supervisor
 
 import (

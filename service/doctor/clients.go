@@ -113,7 +113,7 @@ func slashes(path string) string { return strings.ReplaceAll(path, `\`, "/") }
 
 // gitSSH is core.sshCommand of the person's configuration.
 func (c computer) gitSSH() string {
-	raw, err := os.ReadFile(filepath.Join(c.home, ".gitconfig"))
+	raw, err := paths.ReadText(filepath.Join(c.home, ".gitconfig"))
 	if m := sshCommand.FindSubmatch(raw); err == nil && m != nil {
 		return strings.Trim(strings.TrimSpace(string(m[1])), `"`)
 	}
@@ -171,7 +171,7 @@ func homebrew(c computer) []Finding {
 		config := prefix + "/etc/ssh/ssh_config"
 		folder := filepath.Dir(c.dropIn)
 		for _, file := range []string{c.at(config), filepath.Join(c.home, ".ssh", "config")} {
-			if raw, err := os.ReadFile(file); err == nil && strings.Contains(string(raw), "Include "+folder) {
+			if raw, err := paths.ReadText(file); err == nil && strings.Contains(string(raw), "Include "+folder) {
 				return known(name, "It reads Lanyard's configuration.", "")
 			}
 		}
@@ -237,7 +237,7 @@ func vsCode(c computer) []Finding {
 	var out []Finding
 	for _, product := range []string{"Code", "Code - Insiders", "VSCodium", "Cursor"} {
 		file := filepath.Join(c.configs(product), "User", "settings.json")
-		raw, err := os.ReadFile(file)
+		raw, err := paths.ReadText(file)
 		if err != nil {
 			continue
 		}
@@ -272,6 +272,6 @@ func (c computer) includes(file string) bool {
 	if rest, ok := strings.CutPrefix(file, "~"); ok {
 		file = c.home + rest
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := paths.ReadText(file)
 	return err == nil && strings.Contains(filepath.ToSlash(string(raw)), filepath.ToSlash(c.dropIn))
 }

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +57,8 @@ type visit struct {
 	login   *login.Login
 	date    time.Time // the management server's clock when it answered, as our clock would show it
 	asked   time.Time
+
+	patience time.Duration // with ssh
 }
 
 // QuietEnv is set for programs that only look: nobody is asked to sign in for them.
@@ -65,7 +69,7 @@ const limit = 5 * time.Second
 
 // Run makes all checks, in the order in which a person would look.
 func Run(ctx context.Context, p Patient) []Finding {
-	v := &visit{Patient: p}
+	v := &visit{Patient: p, patience: 2 * limit}
 	var out []Finding
 	for _, check := range []func(context.Context, *visit) []Finding{
 		service, network, management, clock, signedIn, dropIn, weakened, clients, serving, sessions, problems,
@@ -307,6 +311,9 @@ func dropIn(ctx context.Context, v *visit) []Finding {
 		Map: &api.Map{Self: api.Peer{ID: v.status.Self.ID}}, Paths: v.Paths,
 	}, api.Peer{ID: peer.ID, Addr4: peer.Addr4})
 	got, err := v.sshG(ctx, peer.Addr4.String())
+	if errors.Is(err, errSSHHangs) {
+		return []Finding{{Name: name, Finding: sentence(err), Next: "look for a pipe, or a drive that does not answer, among your ~/.ssh/config and what it includes"}}
+	}
 	if err != nil {
 		return []Finding{{Name: name, Finding: sentence(err), Next: "install OpenSSH's client"}}
 	}
@@ -336,14 +343,20 @@ func served(peers []ipc.Peer) *ipc.Peer {
 	return nil
 }
 
+var errSSHHangs = errors.New("ssh does not get to the end of its configuration")
+
 // sshG asks for an address, so that the helper of Match exec runs: a sign-in that is not fresh is refreshed by this.
 func (v *visit) sshG(ctx context.Context, host string) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*limit)
+	ctx, cancel := context.WithTimeout(ctx, v.patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "ssh", "-T", "-G", host)
 	detach.Detach(cmd) // without a terminal the helper opens no browser
 	cmd.Env = append(os.Environ(), QuietEnv+"=1")
+	cmd.WaitDelay = time.Second // what ssh has started may hold its output open
 	out, err := cmd.Output()
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("%w (ssh -G %s)", errSSHHangs, host)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ssh -G %s did not work: %w", host, err)
 	}
@@ -360,6 +373,13 @@ func (v *visit) sshG(ctx context.Context, host string) (map[string]string, error
 
 func weakened(_ context.Context, v *visit) []Finding {
 	var out []Finding
+	config := filepath.Join(v.Paths.SSHDir, "config")
+	if _, err := paths.ReadText(config); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		out = append(out, Finding{
+			Name: "your ssh configuration", Warning: true, Finding: sentence(err),
+			Next: "look at " + config + " yourself: it was not looked through for lines that weaken Lanyard's",
+		})
+	}
 	for _, w := range sshconfig.Weakened(v.Paths) {
 		out = append(out, Finding{
 			Name: "your ssh configuration", Warning: true, Finding: w.String(),

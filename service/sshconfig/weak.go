@@ -3,7 +3,6 @@ package sshconfig
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -41,7 +40,7 @@ var effects = map[string]struct {
 // away from the checks of ours. Included files and narrower patterns are not read: `lanyard doctor` asks ssh itself.
 func Weakened(p paths.Paths) []Weakness {
 	name := filepath.Join(p.SSHDir, "config")
-	raw, err := os.ReadFile(name)
+	raw, err := paths.ReadText(name)
 	if err != nil {
 		return nil
 	}

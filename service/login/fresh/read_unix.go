@@ -18,7 +18,10 @@ func read(name string, buf []byte) (n int, err error) {
 			}
 		}
 	}
-	if err = again(func() (err error) { fd, err = syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); return }); err != nil {
+	if err = again(func() (err error) {
+		fd, err = syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+		return
+	}); err != nil {
 		return 0, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer func() { _ = syscall.Close(fd) }()
