@@ -37,6 +37,8 @@ func (c Config) Keep(ctx context.Context, peer string, ages func(context.Context
 				return err
 			case errors.Is(err, ErrUnreachable):
 				c.postpone(peer, retryAfter)
+			case err != nil:
+				wait = retryAfter // it was asked twice already
 			}
 		}
 		select {

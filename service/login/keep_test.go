@@ -3,9 +3,13 @@ package login
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
+
+	"lanyard/mgmt/api"
+	"lanyard/mgmt/api/reason"
 )
 
 // kept is a login that Keep looks after, with a clock that the test sets.
@@ -79,8 +83,23 @@ func TestKeptLoginIsRefreshedAndReportedInTime(t *testing.T) {
 		k.later(3 * time.Second)
 		k.until("a refresh", func() bool { return k.stub.refreshes >= n && k.stub.seen > n })
 	}
-	if !Fresh(k.Paths, peerID, 4*time.Second, k.now()) {
-		t.Error("what lies there is not fresh")
+	k.until("it to be kept", func() bool { return Fresh(k.Paths, peerID, 4*time.Second, k.now()) })
+	stop()
+	if err := k.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who keeps a login looks twice a second here; a refusal is waited out for longer.
+func TestRefusedTokensAreNotAskedForAgainAtOnce(t *testing.T) {
+	k, stop := keep(t)
+	k.stub.mu.Lock()
+	k.stub.refuse = &api.Error{Status: http.StatusUnauthorized, Code: string(reason.Signature), Message: "No."}
+	k.stub.mu.Unlock()
+	k.later(3 * time.Second)
+	k.until("it to be refused", func() bool { return k.stub.refreshes == 2 })
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		k.until("no more of it", func() bool { return k.stub.refreshes == 2 })
 	}
 	stop()
 	if err := k.end(); err != nil {

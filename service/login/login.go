@@ -360,16 +360,19 @@ func (c Config) Adopt(ctx context.Context, l *Login, peer string) (*Result, erro
 	if err := l.Save(c.Paths, c.Store, peer, c.now()); err != nil {
 		return nil, err
 	}
-	me, err := c.seen(ctx, l, peer)
-	if err != nil {
+	me, err := c.report(ctx, l, peer)
+	if err := c.later(peer, err); err != nil {
 		return nil, err
 	}
 	return &Result{Login: l, Me: me}, nil
 }
 
-// seen proves the login to the management server. An answer that ends the login deletes its files; silence and other
-// refusals do not: the next ssh tries again.
-func (c Config) seen(ctx context.Context, l *Login, peer string) (*api.Me, error) {
+// errUntold is returned when the management server could not be told of a login.
+var errUntold = errors.New("the management server could not be told of your sign-in")
+
+// report proves the login to the management server. An answer that ends the login deletes its files; silence and other
+// refusals do not.
+func (c Config) report(ctx context.Context, l *Login, peer string) (*api.Me, error) {
 	server, err := client.New(l.Record.Server)
 	if err != nil {
 		return nil, err
@@ -385,9 +388,17 @@ func (c Config) seen(ctx context.Context, l *Login, peer string) (*api.Me, error
 		}
 		return nil, err
 	}
+	return nil, fmt.Errorf("%w (%w)", errUntold, err)
+}
+
+// later takes a report that nobody heard for none: the next ssh in a while tries again.
+func (c Config) later(peer string, told error) error {
+	if !errors.Is(told, errUntold) {
+		return told
+	}
 	c.postpone(peer, retryAfter)
-	c.say("Lanyard: the management server could not be told of your sign-in (%v); it is tried again.", err)
-	return nil, nil
+	c.say("Lanyard: %v; it is tried again.", told)
+	return nil
 }
 
 // ended reports whether the management server's answer means that the login is no more.

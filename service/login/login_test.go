@@ -272,12 +272,20 @@ func TestRefusedTokenIsRefreshedOnceMore(t *testing.T) {
 					s.refusals = 1
 				}
 				s.mu.Unlock()
+				before, err := Load(c.Paths, peerID)
+				if err != nil {
+					t.Fatal(err)
+				}
 				c.Now = func() time.Time { return time.Now().Add(40 * time.Minute) }
-				err := c.Refresh(t.Context(), peerID, 0)
+				err = c.Refresh(t.Context(), peerID, 0)
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				if s.refreshes != 2 {
 					t.Errorf("%d refreshes, want 2", s.refreshes)
+				}
+				after, loadErr := Load(c.Paths, peerID)
+				if kept := loadErr == nil && after.Fresh == before.Fresh; kept != (!once || nonce != nil) {
+					t.Errorf("the token that was there: kept %v, %v", kept, loadErr)
 				}
 				var refused *api.Error
 				switch {

@@ -89,11 +89,7 @@ func (c Config) refreshAlone(ctx context.Context, peer string) error {
 	for again := true; ; again = false {
 		raw, err := c.renew(ctx, server, l, peer)
 		if err == nil {
-			l.Fresh = raw
-			if err := l.save(c.Paths, peer, c.now(), false); err != nil {
-				return err
-			}
-			_, err = c.seen(ctx, l, peer)
+			err = c.offer(ctx, l, raw, peer)
 		}
 		var refused *api.Error
 		switch {
@@ -106,11 +102,24 @@ func (c Config) refreshAlone(ctx context.Context, peer string) error {
 		case again && anotherMayDo(refused):
 			continue // once: the provider may have changed its keys, or taken its time
 		}
-		if raw != "" && anotherMayDo(refused) {
-			_ = Stale(c.Paths, peer) // no machine will take this one
-		}
 		return err
 	}
+}
+
+// offer makes raw the login's newest token and reports that. One that the management server refuses no machine takes either:
+// the one that is there stays, which may be good still.
+func (c Config) offer(ctx context.Context, l *Login, raw, peer string) error {
+	newer, came := *l, c.now()
+	newer.Fresh = raw
+	_, told := c.report(ctx, &newer, peer)
+	if refused := (*api.Error)(nil); errors.As(told, &refused) && (ended(refused) || anotherMayDo(refused)) {
+		return told
+	}
+	if err := newer.save(c.Paths, peer, came, false); err != nil {
+		return err
+	}
+	*l = newer
+	return c.later(peer, told)
 }
 
 // anotherMayDo reports whether a refused token is one that a newer one may stand in for.

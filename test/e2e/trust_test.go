@@ -419,6 +419,35 @@ func TestDirectIssuer(t *testing.T) {
 			t.Errorf("%d refreshes", n)
 		}
 	})
+	// Once, ssh notices nothing of it; always, the token that is there is good still, and nobody asks without end.
+	t.Run("a token of its is refused", func(t *testing.T) {
+		w := w.on(t)
+		slips := func(of string) (refreshes int, took time.Duration, r result) {
+			t.Helper()
+			before, began := is.tell().Refreshes, time.Now()
+			is.set("slip", of)
+			w.expire("ann")
+			r = w.ssh("ann", "echo", "in")
+			is.set("slip", "0")
+			return is.tell().Refreshes - before, time.Since(began), r
+		}
+		for _, nonce := range []string{"keep", "drop"} {
+			is.set("nonce", nonce)
+			if n, _, r := slips("1"); n != 2 || r.code != 0 || r.out != "in\n" || strings.Contains(r.err, "Lanyard:") {
+				t.Errorf("nonce=%s, once: %d refreshes, want 2; %s", nonce, n, r)
+			}
+			n, took, r := slips("1000")
+			// What keeps the sign-in while sessions are open tries once a minute, twice as ssh does.
+			if most := 2 + 2*(1+int(took/time.Minute)); n < 2 || n > most {
+				t.Errorf("nonce=%s, always: %d refreshes in %s, want 2 to %d", nonce, n, took, most)
+			}
+			if r.code != 0 || r.out != "in\n" || strings.Count(r.err, "Lanyard:") != 1 || !strings.Contains(r.err, "[signature]") {
+				t.Errorf("nonce=%s, always: %s", nonce, r)
+			}
+			w.expire("ann")
+			in("ann")
+		}
+	})
 	t.Run("drops the nonce", func(t *testing.T) {
 		w := w.on(t)
 		is.set("nonce", "drop")

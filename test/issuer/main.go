@@ -11,6 +11,7 @@
 //	groups=NAME,NAME    of whoever signs in from now on
 //	down=1|0            answer nothing but /control
 //	grant=invalid       refuse refresh tokens
+//	slip=2              sign so many tokens with a key that is not its own, under the name of the one that is
 //
 // GET /control tells what was asked: {"refreshes":1,"logins":1,"revoked":1,"jwks":3,"kid":"..."}.
 package main

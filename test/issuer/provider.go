@@ -11,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,7 @@ type provider struct {
 	dropNonce bool
 	down      bool
 	invalid   bool
+	slip      int // tokens to sign with another key
 	backdate  time.Duration
 	life      time.Duration
 	groups    []string
@@ -196,7 +198,12 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodES256, claims)
 	t.Header["kid"] = p.kid
-	raw, err := t.SignedString(p.key)
+	key := p.key
+	if p.slip > 0 {
+		p.slip--
+		key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // it never fails
+	}
+	raw, err := t.SignedString(key)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -259,6 +266,8 @@ func (p *provider) control(w http.ResponseWriter, r *http.Request) {
 			p.down = v == "1"
 		case "grant":
 			p.invalid = v == "invalid"
+		case "slip":
+			p.slip, err = strconv.Atoi(v)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

@@ -203,6 +203,14 @@ func TestProviderBehavesAsItIsTold(t *testing.T) {
 	if _, err := r.claims(hidden.ID); err != nil {
 		t.Error(err)
 	}
+	r.set("slip", "1")
+	slipped := r.refresh(hidden.Refresh)
+	if c, err := r.claims(slipped.ID); err == nil || strings.Contains(err.Error(), "is not published") {
+		t.Errorf("signed by another key than it says: %v, %v", c, err)
+	}
+	if _, err := r.claims(r.refresh(slipped.Refresh).ID); err != nil {
+		t.Error(err)
+	}
 	r.set("down", "1")
 	if status, body, _, err := r.post(r.url+"/keys", nil); err == nil {
 		t.Errorf("down, it answers %d: %s", status, body)
@@ -210,7 +218,7 @@ func TestProviderBehavesAsItIsTold(t *testing.T) {
 	r.set("down", "0")
 	var told struct{ Refreshes, Logins int }
 	r.get(r.at+"/control", &told)
-	if told.Refreshes != 4 || told.Logins != 1 {
+	if told.Refreshes != 6 || told.Logins != 1 {
 		t.Errorf("it counted %+v", told)
 	}
 }
