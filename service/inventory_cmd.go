@@ -66,14 +66,25 @@ func inventoryCommand() *cobra.Command {
 // noWord is what cannot stand in the name of an Ansible group.
 var noWord = regexp.MustCompile(`[^A-Za-z0-9_]`)
 
+// word is what a variable may hold that others chose: a machine says itself what system it is, and the management server
+// names the accounts. Ansible takes a variable for a template, and runs what stands in it on this machine.
+var word = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}$`)
+
+func orNothing(s string) string {
+	if word.MatchString(s) {
+		return s
+	}
+	return ""
+}
+
 func inventory(peers []ipc.Peer) (groups map[string]any, vars map[string]hostVars) {
 	groups, vars = map[string]any{}, map[string]hostVars{}
 	byGroup := map[string][]string{"lanyard": {}}
 	for _, p := range peers {
-		if !p.ServesSSH {
+		if !p.ServesSSH || orNothing(p.Name) == "" || orNothing(p.Host()) == "" {
 			continue
 		}
-		vars[p.Name] = hostVars{Host: p.Host(), User: p.LoginAs, ID: p.ID, OS: p.OS, Addr: p.Addr4.String()}
+		vars[p.Name] = hostVars{Host: p.Host(), User: orNothing(p.LoginAs), ID: orNothing(p.ID), OS: orNothing(p.OS), Addr: p.Addr4.String()}
 		names := []string{"lanyard"}
 		for _, t := range p.Tags {
 			names = append(names, "tag_"+noWord.ReplaceAllString(strings.TrimPrefix(t, "tag:"), "_"))

@@ -28,6 +28,37 @@ func TestInventoryGroupsMachinesByTagAndSystem(t *testing.T) {
 	}
 }
 
+// Ansible takes what a variable holds for a template, and runs on the machine that it runs on what stands in it. What
+// another machine says of itself, and what the management server names, is none.
+func TestInventoryHoldsNoTemplates(t *testing.T) {
+	addr := netip.MustParseAddr("100.110.0.5")
+	hostile := []string{
+		"{{ lookup('pipe', 'id') }}", "{% raw %}", "{# #}", "{{7*7}}", "-oProxyCommand=id", "a\nb", "a\x1b]0;b\x07", `a"b`, "a'b", "a b", "$(id)", "`id`",
+		"a: b", "!unsafe", "&a", "*a", "a#b", "{}", "[]", "%h", "",
+	}
+	for _, s := range hostile {
+		groups, vars := inventory([]ipc.Peer{
+			{ID: "p1", Name: "web-1", ServesSSH: true, Tags: []string{"tag:" + s}, OS: s, LoginAs: s, Addr4: addr},
+			{ID: s, Name: s, SSHName: s, ServesSSH: true, OS: "linux", Addr4: addr},
+			{ID: s, Name: "db", SSHName: s + "x", ServesSSH: true, OS: "linux", Addr4: addr},
+		})
+		want := hostVars{Host: "web-1.lanyard.internal", ID: "p1", Addr: "100.110.0.5"}
+		if v := vars["web-1"]; v != want || s != "" && len(vars) != 1 {
+			t.Errorf("%q: %+v", s, vars)
+		}
+		for g := range groups {
+			if noWord.MatchString(g) {
+				t.Errorf("%q: a group %q", s, g)
+			}
+		}
+	}
+	for _, s := range []string{"deploy", "_www", `HOME\ann`, "ann@example.com", "a.b-c", "Administrator"} {
+		if _, vars := inventory([]ipc.Peer{{ID: "p1", Name: "web-1", ServesSSH: true, LoginAs: s, Addr4: addr}}); vars["web-1"].User != s {
+			t.Errorf("the account %q: %+v", s, vars)
+		}
+	}
+}
+
 func TestEmptyInventoryIsOne(t *testing.T) {
 	groups, _ := inventory(nil)
 	if got, _ := json.Marshal(groups); string(got) != `{"lanyard":{"hosts":[]}}` {

@@ -42,6 +42,7 @@ func TestNothingThatLooksLikeASecretGoesIn(t *testing.T) {
 		{"Authorization: Bearer lat_abcdef", "Authorization: Bearer [removed]"},
 		{"token=eyJhbGciOiJF.eyJpc3MiOiJo.c2ln end", "token=[removed] end"},
 		{"HTTPS_PROXY=http://ann:hunter2@proxy:3128", "HTTPS_PROXY=http://ann:[removed]@proxy:3128"},
+		{"https_proxy=http://ann:hunter@2much@proxy:3128/ http://proxy:3128/a@b", "https_proxy=http://ann:[removed]@proxy:3128/ http://proxy:3128/a@b"},
 		{`{"refresh_token":"Chl3b3","id":"p1"}`, `{"refresh_token":[removed],"id":"p1"}`},
 		{"password = 'a b' more", "password = [removed] more"},
 		{"-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\nrest", "[removed]\nrest"},

@@ -41,7 +41,7 @@ var (
 	pem    = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)`)
 	marked = regexp.MustCompile(`\b(lk|lat)_[A-Za-z0-9_.-]+`)                    // setup keys, API tokens
 	jwt    = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*){1,2}`) // RFC 7519
-	inURL  = regexp.MustCompile(`(://[^/\s:@"']*):[^/\s@"']+@`)                  // of a proxy
+	inURL  = regexp.MustCompile(`(://[^/\s:@"']*):[^/\s"']+@`)                   // of a proxy; the last @ ends it
 	// named is a value after a word that says what it is: JSON, key=value, headers.
 	named = regexp.MustCompile(`(?i)\b([a-z0-9_.-]*(?:password|passwd|secret|refresh_token|access_token|id_token|device_code|setup[_-]key|private_key|authorization|cookie)["']?\s*[:=]\s*(?:(?:bearer|dpop|basic)\s+)?)("(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;}&"']+)`)
 	// long is what may be a key in base64 or hexadecimal: no word is as long without a stop.

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"lanyard/mgmt/api"
 	"lanyard/sshd/token"
@@ -62,6 +65,53 @@ func TestSignInAtAnotherProviderWhenNobodyNotesIt(t *testing.T) {
 		if _, err := c.Login(t.Context()); (err == nil) != (want == 1) || *opened != want {
 			t.Errorf("%d: %d pages, %v", status, *opened, err)
 		}
+	}
+}
+
+// A provider that sends its people elsewhere would have this machine hand their codes and refresh tokens over there, or ask
+// what listens on its own loopback.
+func TestProviderSendsNobodyElsewhere(t *testing.T) {
+	var asked atomic.Int32
+	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer trap.Close()
+	s := newStub(t)
+	c, _ := s.direct(t)
+	sends := func(path string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.elsewhere = map[string]string{path: trap.URL}
+	}
+	for _, path := range []string{"/.well-known/openid-configuration", "/token"} {
+		sends(path)
+		if _, err := c.Login(t.Context()); err == nil {
+			t.Errorf("signed in by what %s sent elsewhere", path)
+		}
+	}
+	sends("")
+	if _, err := c.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sends("/token")
+	if err := c.Refresh(t.Context(), peerID, time.Nanosecond); err == nil {
+		t.Error("refreshed by what the provider sent elsewhere")
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("somebody else was asked %d times", n)
+	}
+}
+
+func TestProviderOnTheWebNamesNothingOnThisMachine(t *testing.T) {
+	const web = "https://id.example.com/realms/work"
+	for raw, good := range map[string]bool{
+		"https://login.example.com/token": true, "http://127.0.0.1:2375/containers/create": false, "http://localhost/x": false, "http://[::1]:80/x": false,
+		"http://id.example.com/token": false, "HTTP://127.0.0.1/x": false, "file:///etc/passwd": false, "javascript:alert(1)": false, "//127.0.0.1/x": false, "": false,
+	} {
+		if err := checkEndpoint(web, raw); (err == nil) != good {
+			t.Errorf("%q: %v", raw, err)
+		}
+	}
+	if err := checkEndpoint("http://127.0.0.1:5556/dex", "http://127.0.0.1:5556/dex/token"); err != nil {
+		t.Error(err)
 	}
 }
 

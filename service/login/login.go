@@ -352,7 +352,7 @@ func (a *attempt) httpContext(ctx context.Context) context.Context {
 	if a.issuer.Embedded {
 		return context.WithValue(ctx, oauth2.HTTPClient, a.server.HTTP())
 	}
-	return ctx
+	return context.WithValue(ctx, oauth2.HTTPClient, abroad())
 }
 
 // Adopt makes l this user's login on the machine peer, and tells the management server.

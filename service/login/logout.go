@@ -90,7 +90,7 @@ func (c Config) revoke(ctx context.Context, l *Login) error {
 	ctx, cancel := context.WithTimeout(ctx, revokeLimit)
 	defer cancel()
 	doc, err := discover(ctx, r.Issuer)
-	if err == nil && c.AlsoAt != nil && doc.EndSessionEndpoint != "" && checkURL(doc.EndSessionEndpoint) == nil {
+	if err == nil && c.AlsoAt != nil && doc.EndSessionEndpoint != "" && checkEndpoint(r.Issuer, doc.EndSessionEndpoint) == nil {
 		c.AlsoAt(endSession(doc.EndSessionEndpoint, r.ClientID, l.Claims.Email))
 	}
 	if r.RefreshToken == "" {
@@ -102,7 +102,7 @@ func (c Config) revoke(ctx context.Context, l *Login) error {
 	if doc.RevocationEndpoint == "" {
 		return errors.New("it takes back no tokens")
 	}
-	if err := checkURL(doc.RevocationEndpoint); err != nil {
+	if err := checkEndpoint(r.Issuer, doc.RevocationEndpoint); err != nil {
 		return err
 	}
 	form := url.Values{"token": {r.RefreshToken}, "token_type_hint": {"refresh_token"}, "client_id": {r.ClientID}}
@@ -111,7 +111,7 @@ func (c Config) revoke(ctx context.Context, l *Login) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	res, err := http.DefaultClient.Do(req)
+	res, err := abroad().Do(req)
 	if err != nil {
 		return plain(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/oauth2"
@@ -76,7 +77,7 @@ func discover(ctx context.Context, issuer string) (*discovery, error) {
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := abroad().Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the identity provider: %w", err)
 	}
@@ -88,7 +89,27 @@ func discover(ctx context.Context, issuer string) (*discovery, error) {
 	if d.Issuer != issuer {
 		return nil, errMixUp
 	}
-	return &d, errors.Join(checkURL(d.TokenEndpoint), checkURL(d.AuthorizationEndpoint))
+	return &d, errors.Join(checkEndpoint(issuer, d.TokenEndpoint), checkEndpoint(issuer, d.AuthorizationEndpoint))
+}
+
+// abroadLimit bounds one question to a provider.
+const abroadLimit = 30 * time.Second
+
+// abroad is the client for providers that are not the management server's own. None sends anybody elsewhere: whoever is
+// named there would be told a code or a refresh token, and programs of this machine be asked what they answer nobody else.
+func abroad() *http.Client {
+	return &http.Client{
+		Timeout:       abroadLimit,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// checkEndpoint is checkURL for an address that the provider names itself: what is on the web names nothing on this machine.
+func checkEndpoint(issuer, raw string) error {
+	if strings.HasPrefix(issuer, "https://") && !strings.HasPrefix(raw, "https://") {
+		return fmt.Errorf("the identity provider %s names the address %q, which is not https; nothing is sent there", issuer, raw)
+	}
+	return checkURL(raw)
 }
 
 // checkURL refuses to send a code or a token over an open line.

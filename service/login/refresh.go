@@ -138,7 +138,7 @@ func (c Config) renew(ctx context.Context, server *client.Client, l *Login, peer
 		return "", err
 	}
 	// The pinned client serves the embedded provider; another one is on the web and has no business with the pin.
-	octx := ctx
+	octx := context.WithValue(ctx, oauth2.HTTPClient, abroad())
 	if sameHost(r.TokenURL, server.URL("/")) {
 		octx = context.WithValue(ctx, oauth2.HTTPClient, server.HTTP())
 	}

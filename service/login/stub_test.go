@@ -52,6 +52,7 @@ type stub struct {
 	begun     chan struct{}             // hears of each refresh; may be nil
 	device    string                    // client id of sign-ins with a code; none when empty
 	other     bool                      // the provider is not the management server's own
+	elsewhere map[string]string         // paths, and where they send whoever asks
 	polls     []func(w http.ResponseWriter)
 	polled    int
 }
@@ -112,8 +113,12 @@ func newStub(t *testing.T) *stub {
 	})
 	s.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		down := s.down
+		down, to := s.down, s.elsewhere[r.URL.Path]
 		s.mu.Unlock()
+		if to != "" {
+			http.Redirect(w, r, to, http.StatusTemporaryRedirect) // with the same method and body
+			return
+		}
 		if down {
 			panic(http.ErrAbortHandler)
 		}

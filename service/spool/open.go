@@ -11,6 +11,7 @@ import (
 
 	"lanyard/mgmt/api/audit"
 	"lanyard/mgmt/api/reason"
+	"lanyard/platform/paths"
 )
 
 // A session or channel that has begun and not ended has a note beside the segments: its start, and where in the chain
@@ -47,7 +48,7 @@ func (s *Spool) notePath(key string) string {
 func (s *Spool) putNote(key string, e *audit.Event, seg *segment, off int64) error {
 	b, err := json.Marshal(note{seg.number, off, *e})
 	if err == nil {
-		err = os.WriteFile(s.notePath(key), b, 0o600)
+		err = writeNew(s.notePath(key), b)
 	}
 	return err
 }
@@ -132,7 +133,7 @@ func (s *Spool) endOpen(ended map[string]bool) error {
 }
 
 func readNote(path string) (n note, err error) {
-	b, err := os.ReadFile(path)
+	b, err := paths.ReadFile(path)
 	if err == nil {
 		err = json.Unmarshal(b, &n)
 	}
@@ -169,7 +170,7 @@ func (s *Spool) probe() {
 		return
 	}
 	path := filepath.Join(s.cfg.Dir, "probe")
-	err := os.WriteFile(path, make([]byte, maxText), 0o600)
+	err := writeNew(path, make([]byte, maxText))
 	if errors.Join(err, os.Remove(path)) == nil {
 		s.failed = nil
 		s.cfg.Log.Info("the audit spool can be written again", "dir", s.cfg.Dir)

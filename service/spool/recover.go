@@ -20,6 +20,9 @@ import (
 // parseLine reads one line without its newline. A line without id could never be acknowledged.
 func parseLine(line []byte) (audit.Event, error) {
 	var e audit.Event
+	if len(line) >= maxLine { // no message may carry it: it would be sent for ever, and nothing after it
+		return e, errors.New("it is longer than an event may be")
+	}
 	if err := json.Unmarshal(line, &e); err != nil {
 		return e, err
 	}
@@ -53,6 +56,9 @@ func list(dir string) ([]*segment, error) {
 // recover reads the segments, takes a torn end off the last one, and opens it.
 func (s *Spool) recover() error {
 	segs, err := list(s.cfg.Dir)
+	if err == nil {
+		segs, err = s.own(segs)
+	}
 	if err != nil {
 		return err
 	}
@@ -72,7 +78,7 @@ func (s *Spool) recover() error {
 		return s.endOpen(ended)
 	}
 	last := segs[len(segs)-1]
-	if last.broken { // its torn end could not be put aside: what comes now must not stand behind that
+	if last.broken || last.linked { // its torn end could not be put aside: what comes now must not stand behind that
 		err = s.nextSegment()
 	} else {
 		s.file, err = os.OpenFile(last.path, os.O_RDWR, 0o600)
@@ -131,7 +137,7 @@ func (s *Spool) load(seg *segment, last bool, from cursor, ended map[string]bool
 	if good == int64(len(b)) {
 		return nil
 	}
-	if !last {
+	if !last || seg.linked {
 		seg.broken = true
 		return nil
 	}
@@ -161,7 +167,7 @@ type cursor struct {
 const cursorName = "delivered"
 
 func (s *Spool) readCursor() (c cursor) {
-	b, err := os.ReadFile(filepath.Join(s.cfg.Dir, cursorName))
+	b, err := paths.ReadFile(filepath.Join(s.cfg.Dir, cursorName))
 	if err == nil {
 		c, err = parseCursor(b)
 	}
@@ -196,7 +202,7 @@ func (s *Spool) cursor() cursor {
 // writeCursor is not synced: being behind costs a few events sent twice.
 func (s *Spool) writeCursor(c cursor) error {
 	name := filepath.Join(s.cfg.Dir, cursorName)
-	if err := os.WriteFile(name+".new", fmt.Appendf(nil, "v1 %d %d\n", c.Segment, c.Offset), 0o600); err != nil {
+	if err := writeNew(name+".new", fmt.Appendf(nil, "v1 %d %d\n", c.Segment, c.Offset)); err != nil {
 		return err
 	}
 	return os.Rename(name+".new", name)

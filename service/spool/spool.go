@@ -89,6 +89,7 @@ type segment struct {
 	size   int64
 	left   int  // events not delivered
 	broken bool // holds lines that cannot be read: moved aside, not deleted
+	linked bool // has another name somewhere: read, and not written
 }
 
 type entry struct {
@@ -296,11 +297,12 @@ func (s *Spool) nextSegment() error {
 	if len(s.segments) > 0 {
 		n = s.segments[len(s.segments)-1].number + 1
 	}
-	seg := &segment{number: n, path: filepath.Join(s.cfg.Dir, segmentName(n))}
-	f, err := os.OpenFile(seg.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	path := filepath.Join(s.cfg.Dir, segmentName(n))
+	f, err := createNew(path)
 	if err != nil {
 		return err
 	}
+	seg := &segment{number: n, path: path}
 	if s.file != nil {
 		if err := errors.Join(s.file.Sync(), s.file.Close()); err != nil {
 			s.cfg.Log.Error("the audit spool's last segment could not be synced", "err", err)
@@ -313,6 +315,9 @@ func (s *Spool) nextSegment() error {
 
 const suffix = ".jsonl"
 
+// maxNumber is none that a spool comes to, and leaves room for more: a name has 16 digits.
+const maxNumber = 1e15
+
 func segmentName(n uint64) string { return fmt.Sprintf("%016d%s", n, suffix) }
 
 // segmentNumber reads a segment's file name; ok is false for other files.
@@ -322,7 +327,7 @@ func segmentNumber(name string) (n uint64, ok bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
-	return n, err == nil && n > 0
+	return n, err == nil && n > 0 && n <= maxNumber
 }
 
 // syncer syncs for everything that was written in the last syncEvery.

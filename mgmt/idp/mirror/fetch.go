@@ -54,6 +54,9 @@ func (m *Mirror) fetch(ctx context.Context, issuer string) ([]json.RawMessage, e
 	if err := CheckURL(doc.JWKSURI); err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(issuer, "https://") && !strings.HasPrefix(doc.JWKSURI, "https://") { // a provider on the web names nothing on this machine
+		return nil, fmt.Errorf("%s names %.200q for its keys, which is not https; nothing is asked there", issuer, doc.JWKSURI)
+	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}

@@ -308,3 +308,28 @@ func TestAddressesThatOthersCouldAnswerForAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// What listens on the server's own loopback answers whoever asks from there: a provider on the web does not have it asked.
+func TestProviderOnTheWebHasNothingAskedOnThisMachine(t *testing.T) {
+	inside := newProvider(t)
+	var at atomic.Value
+	at.Store(inside.URL + "/keys")
+	var web *httptest.Server
+	web = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/keys" {
+			json.NewEncoder(w).Encode(map[string]any{"keys": []map[string]string{key("k1")}})
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]string{"issuer": web.URL, "jwks_uri": at.Load().(string)})
+	}))
+	defer web.Close()
+	m := open(t)
+	m.http.Transport = web.Client().Transport
+	if _, err := m.Find(t.Context(), web.URL); err == nil || inside.count() != 0 {
+		t.Errorf("asked %d times: %v", inside.count(), err)
+	}
+	at.Store(web.URL + "/keys")
+	if keys, err := m.Find(t.Context(), web.URL); err != nil || len(keys) != 1 {
+		t.Error(keys, err)
+	}
+}
