@@ -15,6 +15,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +66,7 @@ func (a *app) call(ctx context.Context, method, path string, in, out any) error 
 		if json.Unmarshal(b, &e) != nil || e.Message == "" {
 			return fmt.Errorf("the management server answered %s", res.Status)
 		}
-		return errors.New(e.Message)
+		return errors.New(lines(e.Message))
 	}
 	if out == nil || len(b) == 0 {
 		return nil
@@ -110,6 +111,16 @@ func table(w io.Writer, head []string, rows [][]string) {
 		fmt.Fprintln(t, strings.Join(r, "\t"))
 	}
 	t.Flush()
+}
+
+// lines shows a text of several lines; what else would move a terminal's cursor goes: a provider's own words may be in it.
+func lines(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
 }
 
 // clean escapes what would move a terminal's cursor: names come from other machines.

@@ -23,3 +23,14 @@ func TestWhoForgotSudoIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A provider that an administrator adds answers in words of its own, which come back in a refusal.
+func TestForeignWordsOfARefusalSteerNoTerminal(t *testing.T) {
+	const text = "line 1: \"…\"\n\tline 2"
+	if got := lines(text); got != text {
+		t.Errorf("%q", got)
+	}
+	if got := lines("500 \x1b]0;title\x07\r\u202e\u009b"); got != "500 ?]0;title????" {
+		t.Errorf("%q", got)
+	}
+}

@@ -48,8 +48,9 @@ func (c *Control) World(ctx context.Context) (*policy.World, []api.Policy, error
 }
 
 func (c *Control) world(ctx context.Context) (*world, error) {
+	now := c.Now()
 	w := &world{
-		settings: c.Settings, groups: map[string][]api.GroupRef{}, rules: map[string][]api.Rule{}, now: c.Now(), began: c.began,
+		settings: c.Settings, groups: map[string][]api.GroupRef{}, rules: map[string][]api.Rule{}, now: now, began: c.beginning(now),
 		fell: map[string]time.Time{},
 	}
 	var err error
@@ -172,7 +173,8 @@ func (w *world) silentFor(rules []api.Rule) []api.SilentLogin {
 		since := h.Silent
 		if since.IsZero() {
 			since = h.Newest
-			if since.Before(w.began) {
+			// A token of later than now tells nothing: it was seen while the clock was wrong.
+			if since.Before(w.began) || since.After(w.now.Add(store.Leeway)) {
 				since = w.began
 			}
 		}

@@ -52,7 +52,7 @@ type Control struct {
 	pulse    chan struct{}         // closed and made anew at every acknowledgement and detachment
 	presence                       // who is told of as connected
 
-	began  time.Time
+	began  time.Time // when logins could begin to report to this process; see beginning
 	lazy   chan struct{}
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -196,6 +196,18 @@ func (c *Control) Apply(ctx context.Context) (api.Effect, error) {
 	return effect, nil
 }
 
+// beginning is when logins could begin to report to this process. By a clock that was set back since, that is now at the
+// latest: else nobody would be silent until then.
+func (c *Control) beginning(now time.Time) time.Time {
+	now = now.Round(0) // by the clock that somebody sets, as tokens tell their time
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.began.Round(0).After(now) {
+		c.began = now
+	}
+	return c.began
+}
+
 type changedPeer struct {
 	id, name string
 	version  uint64
@@ -232,7 +244,8 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 				return err
 			}
 			same := err == nil && string(old.Content) == string(content) && old.Epoch == clock.Epoch
-			if same && now.Sub(old.Issued) < c.Settings.MaxMapAge/4 {
+			// One of later than now was issued while the clock was wrong, and nobody's sign-in is young by it.
+			if age := now.Sub(old.Issued); same && age >= 0 && age < c.Settings.MaxMapAge/4 {
 				continue
 			}
 			m.Epoch, m.Version, m.IssuedAt = clock.Epoch, version, now.UTC()

@@ -364,6 +364,52 @@ func TestStartOfTheServerIsNobodysSilence(t *testing.T) {
 	}
 }
 
+// The clock was ahead by years for a while, also when the server started: once it is right, maps are issued anew at the
+// next look, though nothing else changed, and whoever is silent is noticed.
+func TestClockThatWasAheadLeavesNothingBehind(t *testing.T) {
+	const years = 3 * 365 * 24 * time.Hour
+	o := open(t)
+	o.peer("web", 2, "tag:web")
+	u := o.person("ann")
+	o.policy("web", "everyone", "tag:web", 0)
+	o.later(years)
+	o.mu.Lock()
+	o.began = o.now() // a start
+	o.mu.Unlock()
+	o.login(u, "k1", o.now())
+	o.login(u, "k2", o.now())
+	o.apply()
+	ahead := o.mapOf("pweb")
+	o.later(-years)
+	o.login(u, "k1", o.now()) // goes on reporting
+	o.apply()
+	if m := o.mapOf("pweb"); m.Version <= ahead.Version || !m.IssuedAt.Equal(o.now()) {
+		t.Errorf("the map in force is still that of %s", m.IssuedAt)
+	}
+	if got := silent(o.mapOf("pweb")); got != nil {
+		t.Errorf("silent at once: %q", got)
+	}
+	o.later(50 * time.Minute)
+	o.login(u, "k1", o.now())
+	o.later(25 * time.Minute)
+	o.apply()
+	if got := silent(o.mapOf("pweb")); !slices.Equal(got, []string{"k2"}) {
+		t.Errorf("silent are %q", got)
+	}
+	if s := o.login(u, "k2", o.now()); !s.Again {
+		t.Errorf("a token of now: %+v", s)
+	}
+	o.apply()
+	if got := silent(o.mapOf("pweb")); got != nil {
+		t.Errorf("after a report: %q", got)
+	}
+	o.later(71 * time.Minute)
+	o.apply()
+	if got := silent(o.mapOf("pweb")); !slices.Equal(got, []string{"k1", "k2"}) {
+		t.Errorf("silent at last: %q", got)
+	}
+}
+
 // The background notices by itself when a login has been silent for too long: nobody has to ask.
 func TestSilenceIsNoticedInTime(t *testing.T) {
 	o := open(t, func(s *store.Settings) { s.LoginGrace = time.Second })

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -21,6 +23,9 @@ type Seen struct {
 	// Again: it had been withdrawn for its silence, and is good again.
 	Again bool
 }
+
+// Leeway is how much later than now a token may be: its issuer has a clock of its own.
+const Leeway = 2 * time.Minute
 
 // SawLogin notes a proof by K with its newest token. A revoked login stays so. One that was withdrawn for its silence
 // comes back with a token younger than the one that it was withdrawn for.
@@ -49,9 +54,10 @@ func (s *Queries) SawLogin(ctx context.Context, l Login) (seen Seen, err error) 
 	if seen.Again {
 		silent = 0
 	}
-	return seen, one(s.q.ExecContext(ctx, `UPDATE logins SET last_seen = ?, newest_token = MAX(newest_token, ?), silent = ?
-		WHERE thumbprint = ? AND user_id = ?`,
-		ms(s.now()), ms(l.NewestToken), silent, l.Thumbprint, l.UserID))
+	// A newest token of later than now was seen while the clock was wrong, and would be the newest for as long.
+	return seen, one(s.q.ExecContext(ctx, `UPDATE logins SET last_seen = ?, newest_token = MAX(CASE WHEN newest_token > ? THEN 0 ELSE newest_token END, ?),
+		silent = ? WHERE thumbprint = ? AND user_id = ?`,
+		ms(s.now()), ms(s.now().Add(Leeway)), ms(l.NewestToken), silent, l.Thumbprint, l.UserID))
 }
 
 // HeardOf is when a login was last heard of.
@@ -128,19 +134,57 @@ func (s *Queries) UseOnce(ctx context.Context, jti string, expires time.Time) (b
 	return n > 0, err
 }
 
-// Sweep forgets what has expired: proofs, login flows, logins and keys older than a login can be.
-func (s *Queries) Sweep(ctx context.Context, loginLifetime time.Duration) error {
+// Sweep forgets what has expired: proofs, login flows, logins and keys older than a login can be. passed is how long ago
+// the last Sweep was, by a clock that nobody sets: what was ended, and where keys lie, is forgotten by that, and at most
+// twice as fast, as it is kept for twice as long as needed. Else a clock that is wrong for a while, by years, would have it
+// forgotten at once, and a login that was ended would be good again when the clock is right.
+func (s *Store) Sweep(ctx context.Context, loginLifetime, passed time.Duration) error {
+	return s.Tx(ctx, func(q *Queries) error {
+		at, err := q.sweepTime(ctx, passed)
+		if err != nil {
+			return err
+		}
+		return q.sweep(ctx, loginLifetime, at)
+	})
+}
+
+// sweepTime is the time by which Sweep forgets what was ended. It is never later than now; what was reached is kept.
+func (s *Queries) sweepTime(ctx context.Context, passed time.Duration) (time.Time, error) {
+	const key = "swept"
+	var last time.Time
+	at := s.now().UTC()
+	b, err := s.setting(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return at, err
+	default:
+		if err := json.Unmarshal(b, &last); err != nil {
+			return at, err
+		}
+		if most := last.Add(2 * passed); most.Before(at) {
+			at = most
+		}
+	}
+	if !at.After(last) { // the clock was set back
+		return at, nil
+	}
+	return at, s.putSetting(ctx, key, []byte(text(at)))
+}
+
+func (s *Queries) sweep(ctx context.Context, loginLifetime time.Duration, at time.Time) error {
 	now := ms(s.now())
-	old := ms(s.now().Add(-2 * loginLifetime))
+	old, ended := ms(s.now().Add(-2*loginLifetime)), ms(at.Add(-2*loginLifetime))
 	for _, d := range []struct {
 		query string
 		arg   int64
 	}{
 		{`DELETE FROM used WHERE expires < ?`, now},
 		{`DELETE FROM flows WHERE expires < ?`, now},
-		{`DELETE FROM logins WHERE started < ?`, old},
-		{`DELETE FROM origins WHERE begun < ? AND revoked = 0`, old},
-		{`DELETE FROM origins WHERE revoked > 0 AND revoked < ?`, ms(s.now().Add(-lostRests))},
+		{`DELETE FROM logins WHERE started < ? AND revoked = 0`, old},
+		{`DELETE FROM logins WHERE started < ? AND revoked > 0`, ended},
+		{`DELETE FROM origins WHERE begun < ? AND revoked = 0`, ended},
+		{`DELETE FROM origins WHERE revoked > 0 AND revoked < ?`, ms(at.Add(-lostRests))},
 		{`DELETE FROM unreported WHERE since < ?`, old},
 		// Measured from when the issuer last answered: while it is down its keys are kept.
 		{

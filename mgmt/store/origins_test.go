@@ -56,9 +56,9 @@ func TestKeyOfALostMachineStaysRefused(t *testing.T) {
 	}))
 	must(s.AddOrigin(ctx, Origin{Thumbprint: "key-late", Nonce: "nonce-late", PeerID: "lost"}))
 	const life = 24 * time.Hour
-	refused := func(want ...string) {
+	refused := func(passed time.Duration, want ...string) {
 		t.Helper()
-		must(s.Sweep(ctx, life))
+		must(s.Sweep(ctx, life, passed))
 		got, err := s.RevokedKeys(ctx, now.Add(-life-time.Hour))
 		must(err)
 		if !slices.Equal(got, want) {
@@ -70,13 +70,23 @@ func TestKeyOfALostMachineStaysRefused(t *testing.T) {
 			}
 		}
 	}
-	refused("key-anywhere", "key-late", "key-lost")
+	refused(0, "key-anywhere", "key-late", "key-lost")
+	// A clock that is wrong for a while, by years, has nothing forgotten that was ended.
+	right := now
+	for _, wrong := range []time.Duration{3 * lostRests, -3 * lostRests, 20 * lostRests} {
+		now = now.Add(wrong)
+		for range 6 {
+			must(s.Sweep(ctx, life, 10*time.Minute))
+		}
+		now = right
+		refused(10*time.Minute, "key-anywhere", "key-late", "key-lost")
+	}
 	now = now.Add(30 * life)
-	refused("key-late", "key-lost")
+	refused(30*life, "key-late", "key-lost")
 	var left int
 	if err := s.q.QueryRowContext(ctx, `SELECT COUNT(*) FROM origins`).Scan(&left); err != nil || left != 2 {
 		t.Errorf("of sign-ins that are over %d are kept, %v; want those of the lost machine", left, err)
 	}
 	now = now.Add(lostRests)
-	refused()
+	refused(lostRests)
 }

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"lanyard/mgmt/api"
 	"lanyard/sshd/token"
@@ -126,4 +129,20 @@ func (r refusing) Login(ctx context.Context, q api.LoginStart) (*api.LoginStarte
 		return nil, errors.Join(r.err, err)
 	}
 	return nil, r.err
+}
+
+func TestProvidersWordsSteerNoTerminal(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 500 \x1b]0;title\x07\u202e\r\nContent-Length: 0\r\n\r\n")
+	}))
+	defer srv.Close()
+	_, err := discover(t.Context(), srv.URL)
+	if err == nil || strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(err.Error(), "title") {
+		t.Errorf("%q", err)
+	}
 }

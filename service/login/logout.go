@@ -117,7 +117,7 @@ func (c Config) revoke(ctx context.Context, l *Login) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("it answered %s", res.Status)
+		return fmt.Errorf("it answered %s", printable(res.Status))
 	}
 	return nil
 }

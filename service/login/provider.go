@@ -84,7 +84,7 @@ func discover(ctx context.Context, issuer string) (*discovery, error) {
 	defer res.Body.Close()
 	var d discovery
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&d); err != nil || res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the identity provider %s does not describe itself (%s)", issuer, res.Status)
+		return nil, fmt.Errorf("the identity provider %s does not describe itself (%s)", issuer, printable(res.Status))
 	}
 	if d.Issuer != issuer {
 		return nil, errMixUp
@@ -131,7 +131,7 @@ func plain(err error) error {
 		if r.ErrorCode != "" {
 			return fmt.Errorf("the identity provider answered %.40q", r.ErrorCode)
 		}
-		return fmt.Errorf("the identity provider answered %s", r.Response.Status)
+		return fmt.Errorf("the identity provider answered %s", printable(r.Response.Status))
 	}
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -23,6 +23,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"lanyard/mgmt/api"
 )
@@ -306,8 +307,25 @@ func (c *Client) refusal(res *http.Response, body []byte) error {
 	if json.Unmarshal(body, e) != nil || e.Message == "" {
 		e.Message = fmt.Sprintf("%s answered %s; is it a Lanyard management server?", c.base, res.Status)
 	}
-	e.Status = res.StatusCode
+	e.Status, e.Message, e.Code = res.StatusCode, sentence(e.Message), sentence(e.Code)
 	return e
+}
+
+// maxSentence is how much is shown of what a server says, in bytes.
+const maxSentence = 2 << 10
+
+// sentence is what a server says, for people to read: one line, and nothing that steers a terminal. Whoever answers at the
+// address says it, be it the management server or not.
+func sentence(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), maxSentence)])
 }
 
 // errOtherCertificate is how a server fails the pin.

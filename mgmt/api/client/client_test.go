@@ -22,6 +22,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+
+	"github.com/coder/websocket"
 
 	"lanyard/mgmt/api"
 	"lanyard/mgmt/api/proof"
@@ -226,4 +229,56 @@ func TestAnswersThatAreNotOursAreSentences(t *testing.T) {
 	if _, err := c.Config(context.Background()); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("a server that is gone: %v, want ErrUnreachable", err)
 	}
+}
+
+// Whoever answers at the address chooses the words of a refusal: they are shown on a terminal, in one line.
+func TestRefusalsSteerNoTerminal(t *testing.T) {
+	const words = "\x1b]0;title\x07\x1b[2Jevil\r\nnext\u202eline\u009b\x7f"
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/config", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		json.NewEncoder(w).Encode(api.Error{Message: words + strings.Repeat("x", 1<<20) + "é", Code: words})
+	})
+	mux.HandleFunc(api.RouteFollow, func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		b, _ := json.Marshal(api.Down{Gone: words})
+		_ = ws.Write(r.Context(), websocket.MessageText, b)
+		for err == nil { // until the client goes
+			_, _, err = ws.Read(r.Context())
+		}
+	})
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	c, err := New(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func(what, text string) {
+		t.Helper()
+		if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(text, "evil") || len(text) > 8<<10 {
+			t.Errorf("%s: %d bytes, %.80q", what, len(text), text)
+		}
+	}
+	_, err = c.Config(t.Context())
+	var e *api.Error
+	if !errors.As(err, &e) {
+		t.Fatal(err)
+	}
+	shown("a refusal", err.Error())
+	shown("its code", e.Code)
+	_, key, _ := ed25519.GenerateKey(rand.Reader)
+	stream, err := c.Follow(t.Context(), Machine{Key: key, Subject: "p1"}, api.Have{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	d, err := stream.Recv(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown("a removal", d.Gone)
 }

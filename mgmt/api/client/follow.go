@@ -78,6 +78,7 @@ func (s *Stream) Recv(ctx context.Context) (*api.Down, error) {
 	if err := json.Unmarshal(b, d); err != nil {
 		return nil, fmt.Errorf("a message of the management server cannot be read: %w", err)
 	}
+	d.Gone = sentence(d.Gone)
 	return d, nil
 }
 
