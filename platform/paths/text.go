@@ -27,7 +27,7 @@ func ReadText(name string) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
 	if err == nil && len(b) > maxSmall {
-		err = tooLarge(name)
+		err = fmt.Errorf("%s is too large to be read", name)
 	}
 	if err != nil {
 		return nil, err
@@ -39,10 +39,5 @@ func checkText(name string, fi os.FileInfo) error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", name)
 	}
-	if fi.Size() > maxSmall {
-		return tooLarge(name)
-	}
 	return nil
 }
-
-func tooLarge(name string) error { return fmt.Errorf("%s is too large to be read", name) }

@@ -95,6 +95,12 @@ func TestPipesOfAPersonAreNotWaitedFor(t *testing.T) {
 			t.Errorf("VS Code: %+v", got)
 		}
 	})
+	pipe(t, filepath.Join(home, ".config", "JetBrains"))
+	inTime(t, "JetBrains' folder", func() {
+		if got := jetBrains(c("linux", nil)); len(got) != 0 {
+			t.Errorf("JetBrains: %+v", got)
+		}
+	})
 	pipe(t, filepath.Join(home, "work.conf"))
 	inTime(t, "a configuration that settings.json names", func() {
 		if c("linux", nil).includes("~/work.conf") {

@@ -356,6 +356,34 @@ func TestSilentServerHoldsSSHUpOnceAMinute(t *testing.T) {
 	}
 }
 
+// A management server that has trouble of its own refuses no token: the new one is kept, and told of in a minute.
+func TestTokenThatNobodyHeardOfIsKeptAndToldLater(t *testing.T) {
+	s := newStub(t)
+	c := s.config(t)
+	if _, err := c.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.refuse = &api.Error{Status: http.StatusServiceUnavailable, Message: "Later."}
+	s.mu.Unlock()
+	var said []string
+	c.Say = func(line string) { said = append(said, line) }
+	now := time.Now().Add(40 * time.Minute)
+	c.Now = func() time.Time { return now }
+	if err := c.Ensure(t.Context(), peerID, 0, true); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Load(c.Paths, peerID); err != nil || l.Fresh == "" || s.refreshes != 1 {
+		t.Errorf("after %d refreshes it is not kept: %v", s.refreshes, err)
+	}
+	if !Fresh(c.Paths, peerID, 0, now.Add(50*time.Second)) || Fresh(c.Paths, peerID, 0, now.Add(61*time.Second)) {
+		t.Error("the next attempt is not a minute away")
+	}
+	if want := "Lanyard: the management server could not be told of your sign-in (Later.); it is tried again."; len(said) != 1 || said[0] != want {
+		t.Errorf("it says %q, want %q", said, want)
+	}
+}
+
 func TestBlockedPersonLosesTheLoginHere(t *testing.T) {
 	s := newStub(t)
 	c := s.config(t)

@@ -272,6 +272,13 @@ func (s *live) endsWithin(watch *lab.Stopwatch, most time.Duration) (ssh, tree t
 	return ssh, tree, err
 }
 
+// mayMiss reports whether a machine may have been too late for an answer that began with the watch and is there now, which
+// says so then: it waits for the machines for a second, of which others' programs took a good part.
+func mayMiss(watch *lab.Stopwatch) bool {
+	all := time.Since(watch.Began())
+	return all > time.Second && all-watch.Less(all) > 400*time.Millisecond
+}
+
 // ended waits for the end of the session and its processes, and returns how long both took from since.
 func (s *live) ended(since time.Time, limit time.Duration) (ssh, tree time.Duration, err error) {
 	deadline := time.NewTimer(time.Until(since.Add(limit)))

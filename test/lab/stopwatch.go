@@ -66,14 +66,18 @@ func (w *Stopwatch) Took() time.Duration {
 // Less is a duration that began with the watch, without the time for which programs were held up until now.
 func (w *Stopwatch) Less(d time.Duration) time.Duration { return d - w.held(d) }
 
-// held is for how long programs were held up. Pressure is the whole machine's: it says that some program waited, not which.
-// So a machine that is busy excuses half of the time and never more than three quarters, and only one that stood still all.
+// held is for how long of most programs were held up.
 func (w *Stopwatch) held(most time.Duration) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	cpu := min(pressure("cpu")-w.cpu, most/2)
-	rest := pressure("io", "memory") + stolen() - w.rest
-	return min(most, max(min(cpu+rest, most*3/4), w.late))
+	return excuse(most, pressure("cpu")-w.cpu, pressure("io", "memory")+stolen()-w.rest, w.late)
+}
+
+// excuse is how much of the time most counts as held up: by programs that waited for a processor, by those that waited for
+// the rest, and by how late this one was. Pressure is the whole machine's: it says that some program waited, not which. So a
+// machine that is busy excuses half of the time and never more than three quarters, and only one that stood still all.
+func excuse(most, cpu, rest, late time.Duration) time.Duration {
+	return min(most, max(min(min(cpu, most/2)+rest, most*3/4), late))
 }
 
 // Stop ends the watch.
