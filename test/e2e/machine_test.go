@@ -250,7 +250,16 @@ func TestUsersOwnServiceVouchesForItsUser(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if r := w.ssh("ann", "echo for $LANYARD_USER"); r.code != 0 || r.out != "for machine:laptop/"+lab.Me()+"\n" || r.err != "" {
+	var r result
+	if err := lab.Until(within(t, 90*time.Second), "ssh's configuration, which comes a moment later", func() error {
+		if r = w.ssh("ann", "echo for $LANYARD_USER"); r.code != 0 {
+			return errors.New(r.String())
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if r.out != "for machine:laptop/"+lab.Me()+"\n" || r.err != "" {
 		t.Errorf("%s", r)
 	}
 }

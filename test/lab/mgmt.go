@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,8 @@ type Mgmt struct {
 	Join    string // what follows "lanyard up"
 	URL     string
 
-	argv []string
+	argv  []string
+	peers []*Peer // that joined by it
 }
 
 var (
@@ -88,9 +90,37 @@ func (g *Mgmt) CA() string {
 	return filepath.Join(g.lab.Dir, "ca-"+g.Name+".pem")
 }
 
-// Admin runs an admin command, as in Admin(ctx, "user", "block", "ann@example.com").
+// Admin runs an admin command, as in Admin(ctx, "user", "block", "ann@example.com"). A policy that was added is in force on
+// the machines that run, also where it took them longer than the command waits.
 func (g *Mgmt) Admin(ctx context.Context, args ...string) (string, error) {
-	return g.Output(ctx, "", append([]string{g.lab.Program("lanyard-mgmt"), "--state", g.State}, args...)...)
+	began := time.Now()
+	out, err := g.Output(ctx, "", append([]string{g.lab.Program("lanyard-mgmt"), "--state", g.State}, args...)...)
+	if _, late, ok := strings.Cut(out, "NOT in force yet on "); ok && err == nil && len(args) > 1 && args[0] == "policy" && args[1] == "add" {
+		late, _, _ = strings.Cut(late, ":")
+		err = g.reach(ctx, strings.Split(late, ", "), began)
+	}
+	return out, err
+}
+
+// reach waits until the machines of these names have a map that was made since.
+func (g *Mgmt) reach(ctx context.Context, names []string, since time.Time) error {
+	for _, p := range g.peers {
+		if err := Until(ctx, p.Name+" to have a new map", func() error {
+			select {
+			case <-p.Daemon.Done():
+				return nil
+			default:
+			}
+			s, err := p.Status(ctx)
+			if err == nil && s.Self != nil && slices.Contains(names, s.Self.Name) && s.Map != nil && s.Map.IssuedAt.Before(since) {
+				err = fmt.Errorf("its map is of %s", s.Map.IssuedAt)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // AddUser makes a person with a password, which travels in a file.

@@ -75,7 +75,11 @@ func (g *Mgmt) service(ctx context.Context, machine, profile string, env ...stri
 	}
 	p.argv = append(append([]string{"env"}, env...), g.lab.Program("lanyard"))
 	p.argv = append(append(p.argv, p.profile...), "service", "run")
-	return p, p.StartDaemon(ctx)
+	if err := p.StartDaemon(ctx); err != nil {
+		return p, err
+	}
+	g.peers = append(g.peers, p)
+	return p, nil
 }
 
 // EnrolBy starts the daemon on a machine and makes the machine somebody's own: they sign in for it.
@@ -117,6 +121,7 @@ type Status struct {
 	State string `json:"state"`
 	Self  *struct {
 		ID    string `json:"id"`
+		Name  string `json:"name"`
 		Addr4 string `json:"addr4"`
 	} `json:"self"`
 	Peers []struct {
@@ -140,6 +145,9 @@ type Status struct {
 		Source    string   `json:"source"`
 		Channels  []string `json:"channels"`
 	} `json:"sessions"`
+	Map *struct {
+		IssuedAt time.Time `json:"issued_at"`
+	} `json:"map"`
 	Tunnel struct {
 		Mode       string `json:"mode"`
 		ListenPort int    `json:"listen_port"`

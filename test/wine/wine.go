@@ -164,7 +164,7 @@ func command(ctx context.Context, dir, program string, args ...string) *exec.Cmd
 	c := exec.CommandContext(ctx, loader, append([]string{program}, args...)...)
 	c.Env = environ(dir)
 	c.Dir = dir
-	c.WaitDelay = 5 * time.Second
+	c.WaitDelay = time.Minute // what it started may have its output still, and takes its time to end on a busy machine
 	return c
 }
 
