@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,13 +99,21 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+var localTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)`)
+
 func asJSON(t *testing.T, v any) string {
 	t.Helper()
 	raw, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.ReplaceAll(string(raw), "+00:00", "Z")
+	return localTime.ReplaceAllStringFunc(string(raw), func(s string) string { // wherever this machine is
+		at, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at.UTC().Format(time.RFC3339Nano)
+	})
 }
 
 func newTrust(t testing.TB, k *keys) *Trust {
