@@ -72,7 +72,7 @@ func pack(c *cobra.Command, b *bundle.Bundle, now time.Time) {
 	} else {
 		b.JSON("status.json", st)
 		var text bytes.Buffer
-		if err := writeStatus(&text, st, whoIsSignedIn(st), now); err == nil {
+		if err := writeStatus(&text, st, whoIsSignedIn(ctx, st), now); err == nil {
 			b.Text("status.txt", text.String())
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lanyard/mgmt/api/reason"
 	"lanyard/platform/paths"
 	"lanyard/service/ipc"
 	"lanyard/service/login"
@@ -20,9 +22,10 @@ import (
 
 // signIn is the caller's own sign-in, which the service knows nothing of.
 type signIn struct {
-	SignedIn bool      `json:"signed_in"`
-	User     string    `json:"user,omitempty"`
-	Until    time.Time `json:"until,omitzero"`
+	SignedIn bool        `json:"signed_in"`
+	User     string      `json:"user,omitempty"`
+	Until    time.Time   `json:"until,omitzero"`
+	Refused  reason.Code `json:"refused,omitempty"` // why the management server takes it no more
 }
 
 func statusCommand() *cobra.Command {
@@ -43,7 +46,7 @@ func statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		me := whoIsSignedIn(st)
+		me := whoIsSignedIn(c.Context(), st)
 		if asJSON {
 			enc := json.NewEncoder(c.OutOrStdout())
 			enc.SetIndent("", "  ")
@@ -57,7 +60,7 @@ func statusCommand() *cobra.Command {
 	return c
 }
 
-func whoIsSignedIn(st *ipc.Status) signIn {
+func whoIsSignedIn(ctx context.Context, st *ipc.Status) signIn {
 	if st.Self == nil {
 		return signIn{}
 	}
@@ -74,6 +77,11 @@ func whoIsSignedIn(st *ipc.Status) signIn {
 	if f, err := login.ReadFreshness(fresh); err == nil {
 		s.Until = f.Ends
 		s.SignedIn = time.Now().Before(f.Ends)
+	}
+	if s.SignedIn && st.State == ipc.StateConnected {
+		if refused := login.Refused(ctx, st.Server, l); refused != nil {
+			s.SignedIn, s.Refused = false, reason.Code(refused.Code)
+		}
 	}
 	return s
 }
@@ -97,9 +105,12 @@ func writeStatus(w io.Writer, st *ipc.Status, me signIn, now time.Time) error {
 		line("Connected as %s (%s).", st.Self.Name, st.Self.Addr4)
 	}
 	if st.Self != nil {
-		if me.SignedIn {
+		switch {
+		case me.Refused != "":
+			line("You signed in as %s. %s [%s]", safe(me.User), me.Refused.Sentence(), me.Refused)
+		case me.SignedIn:
 			line("Signed in as %s%s.", safe(me.User), until(me.Until, now))
-		} else {
+		default:
 			line("Nobody is signed in under this account.")
 		}
 	}
@@ -189,6 +200,13 @@ func nextStep(st *ipc.Status, me signIn) string {
 	}
 	asMachine := func(p ipc.Peer) bool { return slices.Contains(p.MachineAccounts, st.Caller.Account) }
 	if !me.SignedIn && !slices.ContainsFunc(st.Peers, asMachine) {
+		switch me.Refused {
+		case "":
+		case reason.Blocked:
+			return "" // only an administrator can help
+		default:
+			return loginCommandLine(st.Profile)
+		}
 		for _, p := range st.Peers {
 			if p.ServesSSH {
 				return loginCommandLine(st.Profile)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"lanyard/mgmt/api/reason"
 	"lanyard/service/ipc"
 )
 
@@ -39,6 +40,18 @@ func TestStatusSaysInPlainWordsWhatToTypeNext(t *testing.T) {
 		{"serves nobody", ipc.Status{State: ipc.StateConnected, Self: self}, signIn{}, []string{"('" + asAdministrator("lanyard up --allow-ssh") + "' switches it on)"}},
 		{"not signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signIn{}, []string{"Nobody is signed in", "Next: lanyard login"}},
 		{"signed in", ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}}, signedIn, []string{"as ann@example.com until 13:00", "Next: ssh web-1\n"}},
+		{
+			"blocked",
+			ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}},
+			signIn{User: "ann@example.com", Refused: reason.Blocked},
+			[]string{"You signed in as ann@example.com. Your access was blocked; ask your administrator. [blocked]"},
+		},
+		{
+			"signed out from elsewhere",
+			ipc.Status{State: ipc.StateConnected, Self: self},
+			signIn{User: "ann@example.com", Refused: reason.Revoked},
+			[]string{"You signed in as ann@example.com. This sign-in was ended; run 'lanyard login'. [revoked]", "Next: lanyard login"},
+		},
 		{
 			"userspace",
 			ipc.Status{State: ipc.StateConnected, Self: self, Peers: []ipc.Peer{web}, Tunnel: ipc.Tunnel{Mode: "userspace"}},

@@ -132,7 +132,7 @@ func sayNext(ctx context.Context, d *ipc.Client, profile string, say func(string
 	if err != nil || st.Self == nil {
 		return // 'up' has said how it stands
 	}
-	next := nextStep(st, whoIsSignedIn(st))
+	next := nextStep(st, whoIsSignedIn(ctx, st))
 	switch {
 	case st.SSH.Allowed:
 		say("Next, on another machine of the network: ssh " + st.Self.Host())

@@ -27,6 +27,8 @@ type person struct {
 	look    func(peer string) signIn
 	login   func(ctx context.Context, issuer string, asked func(login.Asked)) (*login.Result, error)
 	refresh func(ctx context.Context, peer string) error
+	// check asks the management server; its error says that the sign-in may not be used any more.
+	check func(ctx context.Context, peer, server string) error
 	// logout returns the page where the browser signs out at the provider, or "".
 	logout func(ctx context.Context, peer, server string) (page string, err error)
 	files  func() string // the folder whose changes may mean another sign-in
@@ -66,6 +68,7 @@ func newPerson(profile string, helper []string, unsealed func(string)) person {
 			return c.Login(ctx)
 		},
 		refresh: func(ctx context.Context, peer string) error { return config().Refresh(ctx, peer, 0) },
+		check:   func(ctx context.Context, peer, server string) error { return config().Check(ctx, peer, server) },
 		logout: func(ctx context.Context, peer, server string) (page string, err error) {
 			c := config()
 			c.AlsoAt = func(p string) { page = p }
@@ -117,11 +120,13 @@ type keeper struct {
 	refused   time.Time // Issued of the token that cannot be refreshed any more
 	warned    time.Time // Ends of the login whose end was announced
 	ended     time.Time // Ends of the login whose end was told
+	doubt     bool      // a machine went out of reach: perhaps the sign-in did
+	barred    time.Time // Issued of the token that the management server refused
 }
 
 // due is what a sign-in needs now.
 type due struct {
-	refresh, warn, ended bool
+	refresh, check, warn, ended bool
 }
 
 // plan looks at a sign-in.
@@ -140,6 +145,7 @@ func (k *keeper) plan(now time.Time, s signIn) due {
 		}
 		// Good knows when a clock was set back, too.
 		d.refresh = !f.Good(now, 0) && !now.Before(k.notBefore) && !k.refused.Equal(f.Issued)
+		d.check = k.doubt
 	}
 	return d
 }
@@ -167,6 +173,9 @@ func (k *keeper) done(now time.Time, s signIn, err error) string {
 	}
 	return sentence(err)
 }
+
+// bars reports whether the management server refused the token of s.
+func (k *keeper) bars(s signIn) bool { return !k.barred.IsZero() && k.barred.Equal(s.fresh.Issued) }
 
 // wake forgets the pauses: the machine has slept, or another network is there.
 func (k *keeper) wake() { k.pause, k.notBefore = 0, time.Time{} }

@@ -94,6 +94,8 @@ type stage struct {
 	me        signIn
 	refreshes int
 	refused   error // what a refresh answers
+	checks    int
+	barred    error // what a check answers
 	logins    int
 
 	loginErr error
@@ -130,6 +132,18 @@ func newStage(t *testing.T) *stage {
 					s.fresh(s.clock.now())
 				}
 				return s.refused
+			},
+			check: func(_ context.Context, peer, server string) error {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if s.checks++; peer != s.self || server != "https://mgmt.example" {
+					t.Errorf("a check of %s at %s", peer, server)
+				}
+				var refused *api.Error
+				if errors.As(s.barred, &refused) && refused.Code != string(reason.Blocked) {
+					s.me = signIn{}
+				}
+				return s.barred
 			},
 			login: func(ctx context.Context, _ string, asked func(login.Asked)) (*login.Result, error) {
 				s.mu.Lock()
@@ -170,7 +184,7 @@ func (s *stage) play() {
 	s.do(func() {
 		s.unfollow() // no service is here; what it would say comes from the test
 		s.status = &ipc.Status{
-			State: ipc.StateConnected, Self: &ipc.Peer{ID: s.self, Name: "laptop"},
+			State: ipc.StateConnected, Server: "https://mgmt.example", Self: &ipc.Peer{ID: s.self, Name: "laptop"},
 			Peers: []ipc.Peer{{ID: "pweb", Name: "web-1", ShortName: true, ServesSSH: true}},
 		}
 		s.absent = ""
@@ -328,6 +342,69 @@ func TestLoginThatEndedIsToldOnceAndOpensNothing(t *testing.T) {
 	}
 	if refreshes, logins := s.count(); refreshes != 0 || logins != 0 {
 		t.Errorf("%d refreshes, %d logins", refreshes, logins)
+	}
+}
+
+// reaches is a word of the service's: which machines are in reach.
+func (s *stage) reaches(ids ...string) {
+	s.do(func() {
+		now := *s.status
+		now.Peers = nil
+		for _, id := range ids {
+			now.Peers = append(now.Peers, ipc.Peer{ID: id, Name: id, ServesSSH: true})
+		}
+		s.heard(&now)
+	})
+	s.settle()
+}
+
+// Somebody who is let in no more hears of it when their machines go, and that they are let in again when these come back.
+func TestBlockedPersonIsToldWhenTheMachinesGo(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.reaches("pweb", "pdb")
+	if s.checks != 0 {
+		t.Error("the management server was asked although a machine came")
+	}
+	s.reaches("pweb")
+	s.sees(menu.Connected, "Signed in as ann, 24 h left")
+	if s.checks != 1 {
+		t.Errorf("%d checks", s.checks)
+	}
+	const said = "Your access was blocked; ask your administrator."
+	s.barred = &api.Error{Status: 403, Code: string(reason.Blocked), Message: said}
+	s.reaches()
+	s.sees(menu.Attention, said)
+	s.pass(10 * time.Minute)
+	if n, body := s.told("You are not let in any more"); n != 1 || body != said || s.checks != 2 {
+		t.Errorf("told %d times: %q, after %d checks", n, body, s.checks)
+	}
+	s.reaches("pweb")
+	s.sees(menu.Attention, said)
+	if n, _ := s.told("You are not let in any more"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+	s.barred = nil
+	s.reaches("pweb", "pdb")
+	s.sees(menu.Connected, "Signed in as ann, 23 h left")
+}
+
+// A sign-in that was ended elsewhere is gone here when the machines go, and is offered again.
+func TestSignInThatEndedElsewhereIsOfferedAgain(t *testing.T) {
+	s := newStage(t)
+	s.play()
+	s.barred = &api.Error{Status: 401, Code: string(reason.Revoked), Message: reason.Revoked.Sentence()}
+	s.reaches()
+	s.sees(menu.Attention, "Nobody is signed in")
+	n, body := s.told("You are not let in any more")
+	if n != 1 || body != "This sign-in was ended; click Log in." {
+		t.Errorf("told %d times: %q", n, body)
+	}
+	s.barred = nil
+	s.pressed(string(menu.LogIn))
+	s.sees(menu.Connected, "Signed in as ann, 24 h left")
+	if _, logins := s.count(); logins != 1 {
+		t.Errorf("%d logins", logins)
 	}
 }
 

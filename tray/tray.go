@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -246,7 +247,19 @@ func (t *tray) heard(s *ipc.Status) {
 	if s.State == ipc.StateConnected && (before == nil || before.State != ipc.StateConnected) {
 		t.keeper.wake() // the network is back
 	}
+	if before != nil {
+		t.keeper.doubt = t.keeper.doubt || gone(before.Peers, s.Peers) || t.keeper.bars(t.signIn) && gone(s.Peers, before.Peers)
+	}
 	t.callers(s.Sessions)
+}
+
+// gone reports whether a machine of before is not in now.
+func gone(before, now []ipc.Peer) bool {
+	here := map[string]bool{}
+	for _, p := range now {
+		here[p.ID] = true
+	}
+	return slices.ContainsFunc(before, func(p ipc.Peer) bool { return !here[p.ID] })
 }
 
 func (t *tray) lost(err error) {
@@ -292,13 +305,22 @@ func (t *tray) keep() {
 			Buttons: []notify.Button{{Key: string(menu.LogIn), Label: "Renew"}}, Else: "Click the badge, then Renew the sign-in.",
 		}, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 	}
-	if !d.refresh {
-		return
+	peer := t.peer()
+	if peer == "" || !d.refresh && (!d.check || t.status.Server == "") {
+		return // who this machine is will be known with the service's next word
 	}
 	t.keeping = true
-	me, profile, peer, s := t.me, t.profile, t.peer(), t.signIn
-	if peer == "" {
-		t.keeping = false // who this machine is will be known with the service's next word
+	me, profile, server, s := t.me, t.profile, t.status.Server, t.signIn
+	if !d.refresh {
+		t.wg.Go(func() {
+			err := me.check(t.ctx, peer, server)
+			t.do(func() {
+				t.keeping = false
+				if profile == t.profile {
+					t.checked(s, err)
+				}
+			})
+		})
 		return
 	}
 	t.wg.Go(func() {
@@ -321,6 +343,31 @@ func (t *tray) keep() {
 			}
 		})
 	})
+}
+
+// checked takes the management server's word about s.
+func (t *tray) checked(s signIn, err error) {
+	was := t.keeper.bars(s)
+	t.keeper.doubt, t.keeper.barred = false, time.Time{}
+	t.lookAgain()
+	if err == nil {
+		if was {
+			t.trouble = ""
+		}
+		return
+	}
+	t.keeper.barred = s.fresh.Issued
+	t.trouble = sentence(err)
+	if was {
+		return
+	}
+	n := notify.Note{Group: signInGroup(t.profile), Title: "You are not let in any more", Body: t.trouble}
+	if t.signIn.who != "" { // it stays, and another would be refused, too
+		t.tell(n, nil)
+		return
+	}
+	n.Buttons, n.Else = []notify.Button{{Key: string(menu.LogIn), Label: "Log in"}}, "Click the badge, then Log in."
+	t.tell(n, map[string]menu.Action{string(menu.LogIn): {Verb: menu.LogIn}})
 }
 
 // tell shows a note whose buttons act as rows of the menu do, and reports whether it was shown.

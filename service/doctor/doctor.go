@@ -261,34 +261,16 @@ func signedIn(ctx context.Context, v *visit) []Finding {
 	if err != nil || !time.Now().Before(f.Ends) {
 		return []Finding{{Name: name, Finding: "Your sign-in has ended.", Next: "lanyard login", Code: reason.LoginExpired}}
 	}
-	if refused := v.refused(ctx); refused != nil {
-		f := Finding{Name: name, Finding: refused.Message, Next: "ask your administrator", Code: reason.Code(refused.Code)}
-		if f.Code == reason.Revoked {
-			f.Next = "lanyard login"
+	if v.config != nil { // the server answers
+		if refused := login.Refused(ctx, v.machine.Server, l); refused != nil {
+			next := "lanyard login"
+			if reason.Code(refused.Code) == reason.Blocked {
+				next = "ask your administrator"
+			}
+			return []Finding{{Name: name, Finding: refused.Message, Next: next, Code: reason.Code(refused.Code)}}
 		}
-		return []Finding{f}
 	}
 	return good(name, "You are signed in as %q until %s.", l.Claims.Email, f.Ends.Format("Mon 15:04"))
-}
-
-// refused asks the management server whether whoever signed in may still be here. What else it answers is nothing
-// against the sign-in: a token that was not needed for an hour is too old for it, say.
-func (v *visit) refused(ctx context.Context) *api.Error {
-	if v.config == nil {
-		return nil // it does not answer
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	c, err := client.New(v.machine.Server)
-	if err != nil {
-		return nil
-	}
-	_, err = c.Me(ctx, v.login.Login)
-	refused := (*api.Error)(nil)
-	if errors.As(err, &refused) && (refused.Code == string(reason.Blocked) || refused.Code == string(reason.Revoked)) {
-		return refused
-	}
-	return nil
 }
 
 // dropIn asks ssh itself what it would do for a machine of the network.

@@ -188,12 +188,10 @@ func (c Config) renew(ctx context.Context, server *client.Client, l *Login, peer
 // endedAt asks the management server whether the login is no more; then its files go, and why is returned. A provider that
 // takes a refresh token no longer does not say why.
 func (c Config) endedAt(ctx context.Context, server *client.Client, l *Login, peer string) error {
-	_, err := server.Me(ctx, l.Login)
-	var refused *api.Error
-	if !errors.As(err, &refused) || !ended(refused) {
-		return nil
+	if refused := refusedBy(ctx, server, l); refused != nil {
+		return errors.Join(refused, Forget(c.Paths, c.Store, peer))
 	}
-	return errors.Join(refused, Forget(c.Paths, c.Store, peer))
+	return nil
 }
 
 // trade gives a refreshed token without a nonce to the management server, and gets its word in exchange. Such a token

@@ -92,6 +92,9 @@ func newStub(t *testing.T) *stub {
 	mux.HandleFunc("GET "+api.RouteMe, func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if r.Header.Get(api.HeaderProof) == "" || !strings.HasPrefix(r.Header.Get("Authorization"), "DPoP ") {
+			s.t.Error("RouteMe without a proof")
+		}
 		if !s.refused(w) {
 			json.NewEncoder(w).Encode(api.Me{Email: "ann@example.com"})
 		}

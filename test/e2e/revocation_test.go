@@ -56,6 +56,9 @@ func TestBlockEndsSessionWithinASecond(t *testing.T) {
 			if out, err := w.peers[laptop].Lanyard(t.Context(), "ann", "doctor"); err == nil || !strings.Contains(out, "PROBLEM  sign-in: Your access was blocked; ask your administrator. [blocked]") {
 				t.Errorf("a blocked person's doctor: %v\n%s", err, out)
 			}
+			if out, err := w.peers[laptop].Lanyard(t.Context(), "ann", "status"); err != nil || !strings.Contains(out, "You signed in as ann@example.com. Your access was blocked; ask your administrator. [blocked]") {
+				t.Errorf("a blocked person's status: %v\n%s", err, out)
+			}
 			// Who signs in again hears why not, in the browser and where it was asked for; nobody waits for the time to run out.
 			login := w.begin(t, "ann")
 			page := w.browser(t, w.peers[laptop], "ann", "ann", login.link(t))

@@ -168,12 +168,16 @@ func command(ctx context.Context, dir, program string, args ...string) *exec.Cmd
 	return c
 }
 
-// Run runs a program to its end and returns what it wrote; its output is part of the error.
+// Run runs a program to its end and returns what it wrote; its output is part of the error. What else it started, or its
+// console, may go on with our pipe.
 func (m *Machine) Run(ctx context.Context, program string, args ...string) (string, error) {
 	var out, errs bytes.Buffer
 	c := m.Command(ctx, program, args...)
 	c.Stdout, c.Stderr = &out, &errs
 	err := c.Run()
+	if errors.Is(err, exec.ErrWaitDelay) { // it has ended well
+		err = nil
+	}
 	if err != nil {
 		err = fmt.Errorf("on the Windows machine: %s %s: %w\n%s%s", program, strings.Join(args, " "), err, errs.String(), out.String())
 	}
