@@ -350,6 +350,9 @@ func (r *running) start(args ...string) {
 		"LANYARD_TEST_TRAY=1", "DBUS_SESSION_BUS_ADDRESS=" + r.addr, "HOME=" + r.home, "PATH=" + r.tools + ":/usr/bin:/bin", "DISPLAY=:none",
 		"LANYARD_STATE_DIR=" + os.Getenv("LANYARD_STATE_DIR"), "LANYARD_RUN_DIR=" + os.Getenv("LANYARD_RUN_DIR"), "XDG_CONFIG_HOME=" + filepath.Join(r.home, "config"),
 	}, r.env...)
+	if tz, ok := os.LookupEnv("TZ"); ok { // times are shown in it
+		r.cmd.Env = append(r.cmd.Env, "TZ="+tz)
+	}
 	r.out, r.done = &bytes.Buffer{}, make(chan error, 1)
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
 	if err := r.cmd.Start(); err != nil {
