@@ -67,8 +67,9 @@ func inventoryCommand() *cobra.Command {
 var noWord = regexp.MustCompile(`[^A-Za-z0-9_]`)
 
 // word is what a variable may hold that others chose: a machine says itself what system it is, and the management server
-// names the accounts. Ansible takes a variable for a template, and runs what stands in it on this machine.
-var word = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,63}$`)
+// names the accounts. Ansible takes a variable for a template, and runs what stands in it on this machine. The
+// longest is a full name of the DNS, of 253 characters.
+var word = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,252}$`)
 
 func orNothing(s string) string {
 	if word.MatchString(s) {

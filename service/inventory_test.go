@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"lanyard/service/ipc"
@@ -56,6 +57,14 @@ func TestInventoryHoldsNoTemplates(t *testing.T) {
 		if _, vars := inventory([]ipc.Peer{{ID: "p1", Name: "web-1", ServesSSH: true, LoginAs: s, Addr4: addr}}); vars["web-1"].User != s {
 			t.Errorf("the account %q: %+v", s, vars)
 		}
+	}
+}
+
+func TestMachineOfTheLongestNameStandsInTheInventory(t *testing.T) {
+	name := strings.Repeat("a", 63)
+	_, vars := inventory([]ipc.Peer{{ID: "p1", Name: name, ServesSSH: true, Addr4: netip.MustParseAddr("100.110.0.5")}})
+	if vars[name].Host != name+".lanyard.internal" {
+		t.Errorf("%+v", vars)
 	}
 }
 

@@ -34,8 +34,9 @@ type world struct {
 	unblocked policy.World          // the same, were nobody blocked
 	rules     map[string][]api.Rule // by peer id
 
-	fell map[string]time.Time // logins that a map withdraws for their silence, and since when they are silent
-	due  time.Time            // when the next one will be; zero: none
+	ahead map[string]time.Time // logins whose newest token is of later than now, and since when they count as heard of
+	fell  map[string]time.Time // logins that a map withdraws for their silence, and since when they are silent
+	due   time.Time            // when the next one will be; zero: none
 }
 
 // World reads what policies are compiled against, for explanations and what a person may reach.
@@ -51,7 +52,7 @@ func (c *Control) world(ctx context.Context) (*world, error) {
 	now := c.Now()
 	w := &world{
 		settings: c.Settings, groups: map[string][]api.GroupRef{}, rules: map[string][]api.Rule{}, now: now, began: c.beginning(now),
-		fell: map[string]time.Time{},
+		ahead: map[string]time.Time{}, fell: map[string]time.Time{},
 	}
 	var err error
 	if w.issuers, err = c.Issuers(ctx); err != nil {
@@ -173,9 +174,13 @@ func (w *world) silentFor(rules []api.Rule) []api.SilentLogin {
 		since := h.Silent
 		if since.IsZero() {
 			since = h.Newest
-			// A token of later than now tells nothing: it was seen while the clock was wrong.
-			if since.Before(w.began) || since.After(w.now.Add(store.Leeway)) {
+			if since.Before(w.began) {
 				since = w.began
+			}
+			// A token of later than now was seen while the clock was wrong. Nobody is silent for that: it counts as one of now.
+			if since.After(w.now.Add(store.Leeway)) {
+				since = w.now
+				w.ahead[h.Thumbprint] = since
 			}
 		}
 		since = since.UTC().Truncate(time.Second)

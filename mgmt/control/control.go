@@ -262,6 +262,11 @@ func (c *Control) compile(ctx context.Context) ([]changedPeer, error) {
 				changed = append(changed, changedPeer{id: p.ID, name: p.Name, version: version})
 			}
 		}
+		for login, at := range w.ahead {
+			if err := q.HeardNoLater(ctx, login, at); err != nil {
+				return err
+			}
+		}
 		for login, since := range w.fell {
 			c.Log.Info("a login is not reported any more and is withdrawn", "key", login, "since", since)
 			if err := q.FellSilent(ctx, login, since); err != nil {

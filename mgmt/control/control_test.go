@@ -410,6 +410,32 @@ func TestClockThatWasAheadLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// A clock that was a few minutes ahead, under a server that has run for weeks, costs nobody their sessions once it is right.
+func TestClockThatIsSetRightSilencesNobodyAtOnce(t *testing.T) {
+	o := open(t)
+	o.peer("web", 2, "tag:web")
+	u := o.person("ann")
+	o.policy("web", "everyone", "tag:web", 0)
+	o.later(5 * time.Hour)
+	ahead := o.now().Add(10 * time.Minute)
+	o.login(u, "k1", ahead)
+	o.ok(o.store.Unreported(t.Context(), "pweb", "k2", ahead))
+	o.apply()
+	if got := silent(o.mapOf("pweb")); got != nil {
+		t.Errorf("silent at once: %q", got)
+	}
+	o.later(69 * time.Minute)
+	o.apply()
+	if got := silent(o.mapOf("pweb")); got != nil {
+		t.Errorf("too early: %q", got)
+	}
+	o.later(2 * time.Minute) // 71 since the clock is right, fewer since those tokens
+	o.apply()
+	if got := silent(o.mapOf("pweb")); !slices.Equal(got, []string{"k1", "k2"}) {
+		t.Errorf("silent are %q", got)
+	}
+}
+
 // The background notices by itself when a login has been silent for too long: nobody has to ask.
 func TestSilenceIsNoticedInTime(t *testing.T) {
 	o := open(t, func(s *store.Settings) { s.LoginGrace = time.Second })

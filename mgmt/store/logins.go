@@ -79,6 +79,18 @@ func (s *Queries) HeardOf(ctx context.Context, since time.Time) ([]HeardOf, erro
 	})
 }
 
+// HeardNoLater takes back that a login was heard of later than at: a clock was wrong then.
+func (s *Queries) HeardNoLater(ctx context.Context, thumbprint string, at time.Time) error {
+	for _, query := range []string{
+		`UPDATE logins SET newest_token = MIN(newest_token, ?) WHERE thumbprint = ?`, `UPDATE unreported SET since = MIN(since, ?) WHERE thumbprint = ?`,
+	} {
+		if _, err := s.q.ExecContext(ctx, query, ms(at), thumbprint); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // FellSilent notes that a login was withdrawn for its silence since then.
 func (s *Queries) FellSilent(ctx context.Context, thumbprint string, since time.Time) error {
 	for _, table := range []string{"logins", "unreported"} { // names of ours

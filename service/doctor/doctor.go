@@ -336,6 +336,9 @@ func (v *visit) sshG(ctx context.Context, host string) (map[string]string, error
 	cmd.Env = append(os.Environ(), QuietEnv+"=1")
 	cmd.WaitDelay = time.Second // what ssh has started may hold its output open
 	out, err := cmd.Output()
+	if errors.Is(err, exec.ErrWaitDelay) { // it has ended well, and something that it started goes on
+		err = nil
+	}
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("%w (ssh -G %s)", errSSHHangs, host)
 	}

@@ -125,3 +125,20 @@ func TestSSHThatHangsIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// What ssh has started may go on after it, with its output: what ssh said counts.
+func TestSSHThatLeavesAProgramBehindIsHeard(t *testing.T) {
+	dir := t.TempDir()
+	config := pipe(t, filepath.Join(dir, "config"))
+	script := "#!/bin/sh\ncat '" + config + "' &\necho user ann\n"
+	if err := os.WriteFile(filepath.Join(dir, "ssh"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	inTime(t, "what ssh has started", func() {
+		v := &visit{patience: time.Minute}
+		if got, err := v.sshG(t.Context(), "100.64.0.1"); err != nil || got["user"] != "ann" {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+}

@@ -41,6 +41,10 @@ func TestPlantedFilesAreNotFollowed(t *testing.T) {
 				if err := os.WriteFile(victim, []byte(secret), 0o644); err != nil {
 					t.Fatal(err)
 				}
+				before, err := os.Stat(victim)
+				if err != nil {
+					t.Fatal(err)
+				}
 				if err := put(t, victim, filepath.Join(dir, name)); err != nil {
 					t.Fatal(err)
 				}
@@ -99,7 +103,7 @@ func TestPlantedFilesAreNotFollowed(t *testing.T) {
 				}
 				fi, err := os.Stat(victim)
 				b, rerr := os.ReadFile(victim)
-				if err != nil || rerr != nil || string(b) != secret || fi.Mode().Perm() != 0o644 {
+				if err != nil || rerr != nil || string(b) != secret || fi.Mode() != before.Mode() {
 					t.Errorf("what the name leads to has %d bytes now, %v, %v", len(b), fi.Mode(), errors.Join(err, rerr))
 				}
 			})
