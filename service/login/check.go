@@ -37,9 +37,9 @@ func refusedBy(ctx context.Context, c *client.Client, l *Login) *api.Error {
 // Check asks the management server whether the sign-in on the machine peer may still be used: an *api.Error if not. One
 // that was ended is forgotten here. That of a blocked person stays, so that each ssh says why it is refused.
 func (c Config) Check(ctx context.Context, peer, server string) error {
-	l, err := Load(c.Paths, peer)
-	if err != nil {
-		return nil // there is none
+	l, _ := Load(c.Paths, peer)
+	if l == nil {
+		return nil // there is none that can be used
 	}
 	refused := Refused(ctx, server, l)
 	switch {
@@ -48,7 +48,7 @@ func (c Config) Check(ctx context.Context, peer, server string) error {
 	case reason.Code(refused.Code) == reason.Blocked:
 		return refused
 	}
-	if now, err := Load(c.Paths, peer); err != nil || !now.Key.Equal(l.Key) {
+	if now, _ := Load(c.Paths, peer); now == nil || !now.Key.Equal(l.Key) {
 		return nil // another one took its place meanwhile
 	}
 	return errors.Join(refused, Forget(c.Paths, c.Store, peer))
