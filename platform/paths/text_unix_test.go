@@ -11,6 +11,20 @@ import (
 	"time"
 )
 
+func TestTextIsReadWhereverItsLinksLead(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(name, []byte("Host *\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	link := name + "-link"
+	if err := os.Symlink(name, link); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := ReadText(link); err != nil || string(b) != "Host *\n" {
+		t.Errorf("by a link: %q, %v", b, err)
+	}
+}
+
 func TestPipesAndDevicesAreNotWaitedFor(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "config")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
