@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -48,6 +49,22 @@ func (b *bar) draw(m menu.Menu) {
 	}
 	b.slots = b.rows(nil, b.slots, m.Rows)
 	b.shown.tell()
+}
+
+// insist sets icon and tooltip again for a while. On a bus, the systray library loses what is set in the moment between
+// making its properties and knowing them, and tells nobody when it has started.
+func (b *bar) insist(ctx context.Context) {
+	for _, wait := range []time.Duration{time.Second / 4, time.Second, 4 * time.Second, 15 * time.Second} {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		b.mu.Lock()
+		setIcon(b.icon)
+		systray.SetTooltip(b.tip)
+		b.mu.Unlock()
+	}
 }
 
 func (b *bar) rows(parent *item, have []*slot, want []menu.Row) []*slot {

@@ -113,6 +113,7 @@ func run(args []string, self string) error {
 	systray.Run(func() {
 		b.draw(first)
 		session.shown(ctx, log, b.shown)
+		go b.insist(ctx)
 		go func() {
 			t.run()
 			systray.Quit()
