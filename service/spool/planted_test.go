@@ -119,7 +119,7 @@ func TestSegmentOfAnySizeIsPutAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(huge, 1<<40); err != nil { // a hole
-		t.Skip("needs a file system with holes: ", err)
+		t.Fatal(err)
 	}
 	line := append(bytes.Repeat([]byte(" "), maxLine), []byte(`{"id":"long","type":"session.end","session":"s"}`+"\n")...)
 	if err := os.WriteFile(filepath.Join(dir, segmentName(8)), line, 0o600); err != nil {
